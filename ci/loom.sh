@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Runs the loom models of the machine's state words and hand-over protocols: the tests of gort-runtime with
+# `loom` in their path, in a build of its own where the atomics are loom's.
+#
+# LOOM_MAX_PREEMPTIONS bounds the search: 2 finds nearly all known kinds of errors; 3 takes far longer.
+set -euo pipefail
+# shellcheck source=common.sh source-path=SCRIPTDIR
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+need_cargo
+export RUSTFLAGS="${RUSTFLAGS-} --cfg loom"
+export LOOM_MAX_PREEMPTIONS="${LOOM_MAX_PREEMPTIONS:-2}"
+CARGO_TARGET_DIR=$(target_dir)/loom
+export CARGO_TARGET_DIR
+# One crate is searched, not shipped: optimisation across crates would cost more than it saves.
+export CARGO_PROFILE_RELEASE_LTO=off
+
+output=$(mktemp)
+trap 'rm -f "$output"' EXIT
+cargo test -p gort-runtime --release --lib loom 2>&1 | tee "$output"
+# A filter that matches nothing would pass for ever.
+grep -qE '^running [1-9]' "$output" || die "no test of gort-runtime has 'loom' in its path"

@@ -1,0 +1,118 @@
+//! F0. The current thread's word: which M runs here, and may it be preempted?
+//!
+//! # What it is
+//!
+//! One pointer per OS thread, declared in assembly in `.tbss` and read by one volatile `asm!`
+//! instruction. It names the [`Head`] of the M that the thread embodies, or is null on every thread that
+//! is not a worker. The head is the first field of `m::M`; this floor knows nothing else of it.
+//!
+//! # Invariants
+//!
+//! 1. *No `thread_local!` in the runtime* (DESIGN, Rule 8). LLVM takes the address of a thread-local as
+//!    constant within a function, which is wrong for a function that suspends on one thread and goes on
+//!    on another. The word here is read by an instruction that LLVM can neither move nor merge.
+//! 2. After every switch the word is read again; nobody keeps its value across a suspension.
+//! 3. Between suspensions the value is stable even under preemption by signal: a goroutine that is
+//!    stopped at an arbitrary instruction goes on on the same thread. Only `m.p` may change beneath it.
+//! 4. `np` is 1 whenever the thread is on its scheduler stack, holds a runtime lock, or uses its P
+//!    (DESIGN, Rule 9). A signal handler that finds `np != 0` touches nothing.
+//!
+//! Called on every stack: goroutine, scheduler, signal handler, foreign thread.
+
+use std::ptr;
+use std::sync::atomic::{AtomicU32, Ordering, compiler_fence};
+
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
+#[cfg(target_arch = "aarch64")]
+use aarch64 as arch;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
+#[cfg(target_arch = "x86_64")]
+use x86_64 as arch;
+
+/// What the lowest floor knows of an M. First field of `m::M`.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct Head {
+    /// 0: a signal handler on this thread may act on the P. Written by the thread alone, read by its own
+    /// signal handlers: plain stores suffice, the atomic type only keeps the compiler honest.
+    np: AtomicU32,
+}
+
+impl Head {
+    /// A head for an M whose thread starts on its scheduler stack, where np is 1.
+    pub(crate) const fn new() -> Self {
+        Head { np: AtomicU32::new(1) }
+    }
+
+    /// May a signal handler on this thread act?
+    #[inline(always)]
+    pub(crate) fn np(&self) -> u32 {
+        self.np.load(Ordering::Relaxed)
+    }
+
+    /// Sets np and forbids the compiler to move what follows before it, or what precedes behind it.
+    #[inline(always)]
+    pub(crate) fn set_np(&self, value: u32) {
+        compiler_fence(Ordering::SeqCst);
+        self.np.store(value, Ordering::Relaxed);
+        compiler_fence(Ordering::SeqCst);
+    }
+}
+
+/// The head of the M that this thread embodies; null on a foreign thread.
+#[inline(always)]
+pub(crate) fn head() -> *const Head {
+    ptr::with_exposed_provenance(arch::get())
+}
+
+/// Makes this thread an M (or, with null, a foreign thread again).
+///
+/// # Safety
+///
+/// `head` is null or stays valid until the word is set again, and its M is embodied by this thread only.
+pub(crate) unsafe fn set_head(head: *const Head) {
+    arch::set(head.expose_provenance());
+}
+
+/// A section in which no signal takes the P away from this thread. Nests; costs two plain stores. On a
+/// foreign thread it does nothing. It must not span a suspension (the guard would restore the np of
+/// another thread): debug builds assert that in `coro`.
+#[derive(Debug)]
+pub(crate) struct NoPreempt {
+    head: *const Head,
+    old: u32,
+}
+
+impl NoPreempt {
+    /// Enters the section.
+    #[inline(always)]
+    pub(crate) fn enter() -> Self {
+        let head = head();
+        let mut old = 0;
+        if !head.is_null() {
+            // SAFETY: invariant 3: a non-null head is this thread's own M, alive while the thread runs.
+            let head = unsafe { &*head };
+            old = head.np();
+            head.set_np(1);
+        }
+        NoPreempt { head, old }
+    }
+
+    /// The head found on entry; null on a foreign thread.
+    #[inline(always)]
+    pub(crate) fn head(&self) -> *const Head {
+        self.head
+    }
+}
+
+impl Drop for NoPreempt {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if !self.head.is_null() {
+            // SAFETY: as in `enter`; the guard did not span a suspension, so it is still this thread's.
+            unsafe { &*self.head }.set_np(self.old);
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! F3. G: a goroutine.
+//!
+//! # Where it lies
+//!
+//! At the top of its own stack's slot, so that a light goroutine touches one page:
+//!
+//! ```text
+//! low                                                         top        +HEADER
+//!  | guard | ... pages of the stack, committed on touch ... | packet |  G | slot header |
+//!            <------------------------------- grows down      result
+//! ```
+//!
+//! # Invariants
+//!
+//! 1. *Type-stable*: the memory of a G is never unmapped, trimmed or used for anything else, and is zero
+//!    when its slot is first used. So `&'static G` is honest, and late wakers may look at a dead G.
+//! 2. Fields in [`Cell`]s belong to whoever owns the goroutine at the moment: the spawner until it is
+//!    queued, then the worker that runs it or the goroutine itself. Hand-over is by the queue's or the
+//!    status word's Release and Acquire.
+//! 3. What others read at any time (reports, wakers) is atomic.
+//! 4. `bound` is null, or the M on which alone this goroutine runs; only that M sets and clears it.
+//! 5. A handle names (G, birth); `Unpark::birth` tells whether it is still that goroutine.
+
+pub(crate) mod done;
+pub(crate) mod state;
+#[cfg(not(loom))]
+pub(crate) mod token;
+pub(crate) mod unpark;
+pub(crate) mod wait;
+
+#[cfg(not(loom))]
+pub(crate) use record::{G, GRef, Owner};
+
+#[cfg(not(loom))]
+mod record {
+    use std::cell::{Cell, UnsafeCell};
+    use std::panic::Location;
+    use std::ptr;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+
+    use super::done::Done;
+    use super::state::State;
+    use super::unpark::Unpark;
+    use super::wait::WaitReason;
+    use crate::coro::{Coro, Yielder};
+    use crate::cur::Head;
+    use crate::stack::Slot;
+    use crate::util::list::{Kind, Link};
+
+    /// A goroutine, dead or alive (invariant 1).
+    pub(crate) type GRef = &'static G;
+
+    /// The scheduler that a goroutine belongs to, as this floor sees it.
+    pub(crate) type Owner = *const ();
+
+    /// The record of a goroutine.
+    #[repr(C)]
+    pub(crate) struct G {
+        /// First: queues know goroutines by it.
+        link: Link,
+        /// The status word and the ticket.
+        pub(crate) state: State,
+        /// Who has the result, who frees the slot.
+        pub(crate) done: Done,
+        /// The suspended computation. Touched by its worker only.
+        pub(crate) coro: UnsafeCell<Coro>,
+        /// How it suspends itself.
+        pub(crate) yielder: Cell<*const Yielder>,
+        /// The M that it is bound to (invariant 4).
+        pub(crate) bound: AtomicPtr<Head>,
+        /// The M that sleeps beneath it, while it parks in a panic.
+        pub(crate) frozen: AtomicPtr<Head>,
+        /// May it run on any M once it has started? Set at birth.
+        pub(crate) free: Cell<bool>,
+        /// Its scheduler.
+        pub(crate) owner: AtomicPtr<()>,
+        /// Who spawned it, and how often that one had been resumed then: to go on with it directly at the
+        /// end, if it has not run since. Compared, never followed.
+        pub(crate) parent: Cell<*const G>,
+        pub(crate) parent_resumes: Cell<u32>,
+        /// How often it has been resumed.
+        pub(crate) resumes: Cell<u32>,
+        /// The token of `park` and `unpark`.
+        pub(crate) unpark: Unpark,
+        /// The stack pointer when it last left its stack.
+        pub(crate) saved_sp: AtomicUsize,
+        /// The low end of the stack or segment that it runs on: how much is left for `grow`.
+        pub(crate) stack_low: AtomicUsize,
+        /// Its goroutine-local values, of `local`; null if it has none.
+        pub(crate) locals: Cell<*mut ()>,
+        /// Its number, from 1; 0 in the memory of one that never lived.
+        pub(crate) id: AtomicU64,
+        /// Why it waits.
+        wait_reason: AtomicU8,
+        /// Where it was spawned.
+        site: AtomicPtr<Location<'static>>,
+        /// Its name. Dropped with the result (`done`, invariant 2).
+        pub(crate) name: UnsafeCell<Option<Arc<str>>>,
+        /// The last wait that the trimmer has seen, times two; plus one if it has trimmed for it.
+        pub(crate) trim_seen: AtomicU64,
+    }
+
+    // SAFETY: invariants 2 and 3: cells are touched by the one owner of the moment, the rest is atomic.
+    unsafe impl Sync for G {}
+    // SAFETY: as above.
+    unsafe impl Send for G {}
+
+    const _: () = assert!(size_of::<G>() <= crate::stack::GO_BYTES);
+    const _: () = assert!(align_of::<G>() <= 16);
+
+    impl std::fmt::Debug for G {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.debug_struct("G")
+                .field("id", &self.id())
+                .field("status", &self.state.status())
+                .finish_non_exhaustive()
+        }
+    }
+
+    impl G {
+        /// The goroutine whose header area is that of `slot`.
+        ///
+        /// # Safety
+        ///
+        /// The slot came from the slab (then its memory is a G for ever: zero is a dead one).
+        #[inline(always)]
+        pub(crate) unsafe fn of_slot(slot: Slot) -> GRef {
+            // SAFETY: the area is large enough and aligned (asserted above), zeroed at first and a G
+            // ever since (invariant 1).
+            unsafe { slot.goroutine_area().cast::<G>().as_ref() }
+        }
+
+        /// The goroutine whose link this is.
+        ///
+        /// # Safety
+        ///
+        /// `link` came from a G's `link()`: its kind is `Kind::G`.
+        #[inline(always)]
+        pub(crate) unsafe fn of_link(link: *mut Link) -> GRef {
+            // SAFETY: the link is the G's first field, `repr(C)`; Gs are type-stable (invariant 1).
+            unsafe { &*link.cast::<G>() }
+        }
+
+        /// Its slot.
+        #[inline(always)]
+        pub(crate) fn slot(&'static self) -> Slot {
+            // SAFETY: every G lies at the start of its slot's header area.
+            unsafe { Slot::from_area(ptr::NonNull::from(self).cast()) }
+        }
+
+        /// By which queues know it.
+        #[inline(always)]
+        pub(crate) fn link(&'static self) -> ptr::NonNull<Link> {
+            debug_assert_eq!(self.link.kind(), Kind::G);
+            ptr::NonNull::from(self).cast()
+        }
+
+        /// Its number.
+        pub(crate) fn id(&self) -> u64 {
+            self.id.load(Ordering::Relaxed)
+        }
+
+        /// Notes why it is about to wait. Relaxed: for reports.
+        #[inline(always)]
+        pub(crate) fn set_wait_reason(&self, reason: WaitReason) {
+            self.wait_reason.store(reason as u8, Ordering::Relaxed);
+        }
+
+        /// Why it waits, if it waits.
+        pub(crate) fn wait_reason(&self) -> WaitReason {
+            WaitReason::from_raw(self.wait_reason.load(Ordering::Relaxed))
+        }
+
+        /// Notes where it was spawned. Relaxed: for reports.
+        #[inline(always)]
+        pub(crate) fn set_site(&self, site: &'static Location<'static>) {
+            self.site.store(ptr::from_ref(site).cast_mut(), Ordering::Relaxed);
+        }
+
+        /// Where it was spawned; `None` for memory that never held a goroutine.
+        pub(crate) fn site(&self) -> Option<&'static Location<'static>> {
+            // SAFETY: null or a `&'static Location` from `set_site`.
+            unsafe { self.site.load(Ordering::Relaxed).as_ref() }
+        }
+    }
+}

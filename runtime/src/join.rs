@@ -1,0 +1,152 @@
+//! F9. Waiting for a goroutine's result.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+use crate::g::GRef;
+use crate::g::done::AfterDetach;
+use crate::g::wait::WaitReason;
+use crate::goroutine::Goroutine;
+use crate::park;
+use crate::spawn::{self, Spawned};
+use crate::sys::clock::NEVER;
+
+/// What a goroutine ended with: its closure's value, or the payload of its panic. The same as
+/// [`std::thread::Result`].
+pub type Result<T> = std::thread::Result<T>;
+
+/// The right to a goroutine's result. Dropping it detaches the goroutine, which goes on.
+///
+/// The memory of an ended goroutine's stack (one page, for a light one) is kept until its handle is
+/// joined or dropped.
+pub struct JoinHandle<T> {
+    raw: RawHandle<T>,
+}
+
+impl<T> JoinHandle<T> {
+    /// The handle of a new goroutine.
+    ///
+    /// # Safety
+    ///
+    /// It was spawned with result type `T`, and this is its only handle.
+    pub(crate) unsafe fn new(spawned: Spawned) -> Self {
+        // SAFETY: the caller's promise.
+        JoinHandle { raw: unsafe { RawHandle::new(spawned) } }
+    }
+
+    /// Waits for the goroutine to end and returns its result, or the payload of its panic as an error.
+    ///
+    /// If the goroutine's runtime has been shut down before it ended, this never returns.
+    ///
+    /// # Errors
+    ///
+    /// The payload, if the goroutine panicked.
+    ///
+    /// # Blocking
+    ///
+    /// Blocks the goroutine; on a thread that is none, the thread.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// gort_runtime::run(|| {
+    ///     let handle = gort_runtime::spawn(|| 6 * 7);
+    ///     assert_eq!(handle.join().expect("it does not panic"), 42);
+    /// });
+    /// ```
+    pub fn join(self) -> Result<T> {
+        self.raw.join()
+    }
+
+    /// Has it ended, so that [`join`](Self::join) would return at once?
+    pub fn is_finished(&self) -> bool {
+        self.raw.g.done.is_done()
+    }
+
+    /// A handle that names the goroutine.
+    pub fn goroutine(&self) -> Goroutine {
+        self.raw.goroutine()
+    }
+}
+
+impl<T> fmt::Debug for JoinHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinHandle").field("goroutine", &self.goroutine()).finish_non_exhaustive()
+    }
+}
+
+/// What `JoinHandle` and `ScopedJoinHandle` have in common.
+pub(crate) struct RawHandle<T> {
+    g: GRef,
+    birth: u64,
+    result: PhantomData<T>,
+}
+
+// SAFETY: the handle gives its owner the result, once: it may go where the result may.
+unsafe impl<T: Send> Send for RawHandle<T> {}
+// SAFETY: a shared handle gives out nothing of the result.
+unsafe impl<T: Send> Sync for RawHandle<T> {}
+
+impl<T> RawHandle<T> {
+    /// See [`JoinHandle::new`].
+    pub(crate) unsafe fn new(spawned: Spawned) -> Self {
+        RawHandle { g: spawned.g, birth: spawned.birth, result: PhantomData }
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        self.g.done.is_done()
+    }
+
+    pub(crate) fn goroutine(&self) -> Goroutine {
+        // SAFETY: we own the handle: the name is dropped by us.
+        unsafe { Goroutine::of(self.g, self.birth) }
+    }
+
+    #[inline]
+    pub(crate) fn join(self) -> Result<T> {
+        let g = self.g;
+        std::mem::forget(self);
+        if !g.done.is_done() {
+            wait_for(g);
+        }
+        // SAFETY: it is done, and we owned the handle.
+        unsafe { spawn::take_result(g) }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn wait_for(g: GRef) {
+    // The worker reads the token from this frame, which stays until it has (`g::done`, invariant 3).
+    let mut place = None;
+    let _ = park::wait(WaitReason::Join, NEVER, |token| {
+        let place = place.insert(token);
+        g.done.register(NonNull::from(place).cast())
+    });
+}
+
+impl<T> RawHandle<T> {
+    /// Gives the handle up: the result, if the goroutine has ended.
+    pub(crate) fn abandon(self) -> Option<Result<T>> {
+        let g = self.g;
+        std::mem::forget(self);
+        // SAFETY: we owned the handle.
+        unsafe { detach(g) }
+    }
+}
+
+impl<T> Drop for RawHandle<T> {
+    fn drop(&mut self) {
+        // SAFETY: we own the handle, and give it up.
+        drop(unsafe { detach::<T>(self.g) });
+    }
+}
+
+unsafe fn detach<T>(g: GRef) -> Option<Result<T>> {
+    match g.done.detach() {
+        AfterDetach::Nothing => None,
+        // SAFETY: the latch says that the result is there, and the caller owned the handle.
+        AfterDetach::TakeResult => Some(unsafe { spawn::take_late::<T>(g) }.0),
+    }
+}

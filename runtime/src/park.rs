@@ -1,0 +1,237 @@
+//! F8. Waiting and waking: the only blocking primitive.
+//!
+//! # How a wait works
+//!
+//! [`wait`] begins a wait of the caller, a goroutine or a foreign thread, hands its [`Token`] to a closure
+//! that publishes it (puts it into a channel's queue, say), and sleeps until somebody ends the wait, or
+//! the deadline passes. Who ends it: [`Token::claim`], which exactly one of all wakers wins; the winner
+//! may write into the waiter's frame; then [`Ready::ready`].
+//!
+//! # Invariants
+//!
+//! 1. From the beginning of a wait to the switch, the goroutine is in a no-preempt section. The closure
+//!    must not suspend, allocate or run foreign code while it holds a lock of gort's.
+//! 2. A wait that has begun ends in one of three ways: not published (the closure said no), claimed by a
+//!    waker, claimed by the deadline. The frame of the waiter stays until then.
+//! 3. A goroutine that panics does not leave its thread: std's panic count belongs to the thread. The
+//!    thread sleeps beneath it, the P goes on (`sched::handoff`).
+//! 4. A timed wait takes its timer out of the heap before it returns (`timer::entry`, invariant 1).
+
+use std::cell::Cell;
+use std::sync::atomic::Ordering;
+
+use crate::coro::Action;
+use crate::cur::NoPreempt;
+use crate::g::GRef;
+use crate::g::token::{ThreadParker, Token, Waiting};
+use crate::g::wait::WaitReason;
+use crate::m::M;
+use crate::p::{self, P};
+use crate::sched::Sched;
+use crate::sched::ready::ready;
+use crate::sched::run::switch_out;
+use crate::sched::timers::update_deadline;
+use crate::sys::clock::NEVER;
+use crate::timer::entry::TimedWait;
+use crate::timer::heap::{Heap, Key};
+
+/// How a wait ended.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Woken {
+    /// Somebody claimed it and made it ready.
+    Ready,
+    /// The deadline passed first.
+    TimedOut,
+    /// The closure did not publish it.
+    Unpublished,
+}
+
+/// Ends a wait that the caller has claimed: the waiter goes on.
+pub(crate) fn make_ready(token: Token) {
+    if let Some(g) = token.make_ready() {
+        ready(g);
+    }
+}
+
+/// The goroutine that runs on this thread. `None` on a foreign thread, and on a scheduler stack.
+#[inline(always)]
+pub(crate) fn current_g() -> Option<GRef> {
+    let m = M::current()?;
+    // SAFETY: null or a G, which is type-stable. Relaxed: this thread's own word.
+    unsafe { m.g.load(Ordering::Relaxed).as_ref() }
+}
+
+/// Begins a wait, publishes its token by `publish`, and sleeps until it is ended or `deadline_ns` (of the
+/// monotonic clock; `NEVER`: none). `publish` says whether to wait at all; if not, nobody may have the
+/// token any more.
+#[inline]
+pub(crate) fn wait(
+    reason: WaitReason,
+    deadline_ns: u64,
+    publish: impl FnOnce(Token) -> bool,
+) -> Woken {
+    match current_g() {
+        Some(g) => wait_goroutine(g, reason, deadline_ns, publish),
+        None => wait_thread(deadline_ns, publish),
+    }
+}
+
+#[inline]
+fn wait_goroutine(
+    g: GRef,
+    reason: WaitReason,
+    deadline_ns: u64,
+    publish: impl FnOnce(Token) -> bool,
+) -> Woken {
+    let timer = TimerSlot::default();
+    let section = if deadline_ns == NEVER { NoPreempt::enter() } else { timer_section() };
+    g.set_wait_reason(reason);
+    let ticket = g.state.begin_park();
+    if !publish(Token::new(Waiting::Goroutine(g), ticket)) {
+        g.state.set_running();
+        return Woken::Unpublished;
+    }
+    if deadline_ns != NEVER {
+        // SAFETY: the timer leaves its heap in `disarm` below, before its flag dies.
+        timer.arm(deadline_ns, unsafe { TimedWait::new(g, ticket, &timer.timed_out) });
+    }
+    suspend_in(section, g, Action::Park);
+    if deadline_ns != NEVER && timer.disarm() { Woken::TimedOut } else { Woken::Ready }
+}
+
+/// Leaves the stack for `action`, unless the wait is over already, or a panic keeps the goroutine on its
+/// thread. Ends the section.
+#[inline(always)]
+fn suspend_in(section: NoPreempt, g: GRef, action: Action) {
+    // The section's guard would restore np on the thread that we are on afterwards: do it by hand.
+    std::mem::forget(section);
+    if std::thread::panicking() {
+        stay_on_thread(g, action == Action::Park);
+    } else if action == Action::Park && g.state.try_unpark_self() {
+        // The waker was faster than the switch.
+    } else {
+        // SAFETY: this is the goroutine's own stack, np is 1, the status fits (Parking or Running).
+        unsafe { switch_out(g, action) };
+    }
+    // Perhaps another M: read again.
+    M::current().expect("a goroutine runs on an M").head().set_np(0);
+}
+
+#[cold]
+fn stay_on_thread(g: GRef, parking: bool) {
+    let m = M::current().expect("a goroutine runs on an M");
+    Sched::of_m(m).freeze(m, g, parking);
+}
+
+fn wait_thread(deadline_ns: u64, publish: impl FnOnce(Token) -> bool) -> Woken {
+    let parker = ThreadParker::acquire();
+    let ticket = parker.begin();
+    let woken = if !publish(Token::new(Waiting::Thread(parker), ticket)) {
+        parker.state.set_running();
+        Woken::Unpublished
+    } else if parker.sleep(ticket, deadline_ns) {
+        Woken::Ready
+    } else {
+        Woken::TimedOut
+    };
+    parker.release();
+    woken
+}
+
+/// Lets the others run. On a foreign thread: the operating system's yield.
+#[inline]
+pub(crate) fn yield_current() {
+    match current_g() {
+        Some(g) => suspend_in(NoPreempt::enter(), g, Action::Yield),
+        None => std::thread::yield_now(),
+    }
+}
+
+/// A runtime call of a goroutine that does not suspend by itself: does what others ask of the P, if that
+/// needs the goroutine's help. Also where a stopped runtime's goroutines end up.
+#[inline(always)]
+pub(crate) fn checkpoint(m: &M) {
+    if let Some(p) = m.p()
+        && p.attention() & (p::SLICE | p::STOP | p::TIMER | p::RETIRE) != 0
+    {
+        checkpoint_slow(p);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn checkpoint_slow(p: &'static P) {
+    let Some(g) = current_g() else { return };
+    if p.attention() & p::STOP != 0 {
+        let section = NoPreempt::enter();
+        suspend_in(section, g, Action::Stop);
+    } else {
+        yield_current();
+    }
+}
+
+/// The timer of one wait: lies in the waiter's frame.
+#[derive(Default)]
+struct TimerSlot {
+    timed_out: Cell<bool>,
+    place: Cell<Option<(&'static P, Key)>>,
+}
+
+impl TimerSlot {
+    /// Sets the timer on the P that the caller is on. np is 1, and there is room (`timer_section`).
+    fn arm(&self, deadline_ns: u64, wait: TimedWait) {
+        let m = M::current().expect("a goroutine runs on an M");
+        let p = m.p().expect("a running goroutine's M holds a P");
+        let mut heap = p.timers.heap.lock();
+        let key = heap.insert(deadline_ns, wait);
+        self.place.set(Some((p, key)));
+        update_deadline(p, &heap);
+        let earliest = heap.next_deadline() == Some(deadline_ns);
+        drop(heap);
+        if earliest && Sched::of_m(m).census.idle() != 0 {
+            p.ask(p::ALARM);
+        }
+    }
+
+    /// Takes it out again. True if it has fired and won.
+    fn disarm(&self) -> bool {
+        if self.timed_out.get() {
+            return true;
+        }
+        if let Some((p, key)) = self.place.take() {
+            let mut heap = p.timers.heap.lock();
+            if heap.remove(key).is_some() {
+                update_deadline(p, &heap);
+            }
+        }
+        false
+    }
+}
+
+/// A no-preempt section on a P whose heap has room for one more timer. Growing allocates, which must not
+/// happen under the heap's lock: the bigger heap is made outside.
+fn timer_section() -> NoPreempt {
+    loop {
+        let section = NoPreempt::enter();
+        let m = M::current().expect("a goroutine runs on an M");
+        let p = m.p().expect("a running goroutine's M holds a P");
+        let capacity = {
+            let heap = p.timers.heap.lock();
+            if heap.has_room() {
+                drop(heap);
+                return section;
+            }
+            heap.capacity()
+        };
+        drop(section);
+        let bigger = Heap::with_capacity(capacity * 2);
+        let section = NoPreempt::enter();
+        let mut heap = p.timers.heap.lock();
+        // Somebody may have grown it meanwhile: then ours is the one to free.
+        let old = if heap.capacity() < bigger.capacity() { heap.grow_into(bigger) } else { bigger };
+        drop(heap);
+        drop(section);
+        drop(old);
+    }
+}

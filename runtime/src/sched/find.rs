@@ -1,0 +1,180 @@
+//! F7. What a P runs next.
+//!
+//! # The order
+//!
+//! 1. What anybody asked of the P (`attention`).
+//! 2. Every 61st turn: the injector, the timers, the inbox from other threads, the oldest continuation.
+//!    So nothing starves behind goroutines that keep readying one another.
+//! 3. The next slots: the goroutine just readied. It inherits the slice of who readied it; a slice that
+//!    is over (sysmon's bit) sends it to the tail of the FIFO.
+//! 4. In turn: the FIFO, the M's own inbox, the continuations. Each is first at least every fourth turn.
+//! 5. The shared parts of the P's queues, the injector, due timers; then other Ps (`search`).
+//!
+//! A slice begins whenever a goroutine comes from a queue (4, 5): `counters.slices` tells sysmon.
+
+use std::sync::atomic::Ordering;
+
+use super::Sched;
+use crate::g::{G, GRef};
+use crate::m::M;
+use crate::p::{self, P};
+use crate::queue::Item;
+use crate::sys::clock;
+use crate::util::list::Kind;
+
+/// Every so many turns the P looks beyond its own queues first. Prime, as Go's, so that it falls into
+/// step with no pattern of the program's.
+const LOOK_AROUND: u64 = 61;
+
+#[inline(always)]
+fn is_look(turn: u64) -> bool {
+    turn % LOOK_AROUND == LOOK_AROUND - 1
+}
+
+/// What `find` has found.
+#[must_use]
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// Run it.
+    Run(GRef),
+    /// The P was given to somebody else.
+    GaveUp,
+    /// Nothing, anywhere.
+    Nothing,
+}
+
+impl Sched {
+    /// What shall `m` run next on `p`, which it holds?
+    #[inline]
+    pub(crate) fn find(&'static self, m: &'static M, p: &'static P) -> Found {
+        let turn = p.counters.ticks.load(Ordering::Relaxed);
+        p::count(&p.counters.ticks, 1);
+        if p.attention() & !p::HUNGRY != 0 && !self.attend(m, p) {
+            return Found::GaveUp;
+        }
+        if is_look(turn)
+            && let Some(item) = self.look_around(m, p)
+        {
+            return self.begin_slice(m, p, item);
+        }
+        if let Some(g) = m.take_next() {
+            return Found::Run(g);
+        }
+        if p.has_next()
+            && let Some(item) = p.swap_next(None)
+        {
+            return self.found(m, p, item);
+        }
+        if turn % 4 == 3
+            && let Some(item) = p.local.conts.pop_newest()
+        {
+            return self.begin_slice(m, p, item);
+        }
+        let fifo_first = turn % 2 == 0;
+        if fifo_first && let Some(item) = p.pop_fifo() {
+            return self.begin_slice(m, p, item);
+        }
+        if let Some(g) = m.pop_local() {
+            p::count(&p.counters.slices, 1);
+            return Found::Run(g);
+        }
+        if !fifo_first && let Some(item) = p.pop_fifo() {
+            return self.begin_slice(m, p, item);
+        }
+        if let Some(item) = p.local.conts.pop_newest() {
+            return self.begin_slice(m, p, item);
+        }
+        match self.search(m, p) {
+            Some(item) => self.begin_slice(m, p, item),
+            None if m.has_bound_work() => self.find_bound(m, p),
+            None => Found::Nothing,
+        }
+    }
+
+    /// Is this the turn at which the P looks beyond its own queues?
+    #[inline(always)]
+    pub(crate) fn is_time_to_look(&self, p: &P) -> bool {
+        is_look(p.counters.ticks.load(Ordering::Relaxed))
+    }
+
+    #[cold]
+    fn find_bound(&'static self, m: &'static M, p: &'static P) -> Found {
+        match m.take_next().or_else(|| m.pop_local()) {
+            Some(g) => {
+                p::count(&p.counters.slices, 1);
+                self.end_search(m);
+                Found::Run(g)
+            }
+            None => Found::Nothing,
+        }
+    }
+
+    #[inline(always)]
+    fn begin_slice(&'static self, m: &'static M, p: &'static P, item: Item) -> Found {
+        p::count(&p.counters.slices, 1);
+        self.found(m, p, item)
+    }
+
+    /// A goroutine to run; or a worker whose turn it is to have the P.
+    #[inline(always)]
+    fn found(&'static self, m: &'static M, p: &'static P, item: Item) -> Found {
+        if m.searching.get() {
+            self.end_search(m);
+        }
+        match item.kind() {
+            // SAFETY: its kind is G.
+            Kind::G => Found::Run(unsafe { G::of_link(item.as_ptr()) }),
+            Kind::M => {
+                // SAFETY: its kind is M.
+                self.hand_over(m, p, unsafe { M::of_item(item) });
+                Found::GaveUp
+            }
+        }
+    }
+
+    /// The M has work: if it was the last to search, somebody else must begin (`census`).
+    pub(crate) fn end_search(&'static self, m: &'static M) {
+        if m.searching.replace(false) && self.census.end_search() {
+            self.wake_one();
+        }
+    }
+
+    /// Does what others ask of the P. False: it had to be given up.
+    #[cold]
+    fn attend(&'static self, m: &'static M, p: &'static P) -> bool {
+        let asked = p.answer(p::SLICE | p::TIMER | p::RETIRE | p::ALARM | p::JUDGE);
+        if asked & p::JUDGE != 0 {
+            self.judge(p);
+        }
+        if asked & p::TIMER != 0 {
+            self.fire_all_due(p);
+        }
+        if asked & p::SLICE != 0 {
+            if let Some(g) = m.take_next() {
+                m.push_local(g);
+            }
+            if let Some(item) = p.swap_next(None) {
+                p.push_fifo(item);
+            }
+            self.offer(p);
+        }
+        if asked & p::ALARM != 0 && (p.private_len() != 0 || m.has_bound_work()) {
+            self.rouse_keeper();
+        }
+        if asked & p::RETIRE != 0 && p.id as usize >= self.max_procs() {
+            self.retire(m, p);
+            return false;
+        }
+        true
+    }
+
+    /// Every 61st turn: who waits elsewhere?
+    #[cold]
+    fn look_around(&'static self, m: &'static M, p: &'static P) -> Option<Item> {
+        m.absorb_remote();
+        let now = clock::now_ns();
+        self.fire_due(p, p, now);
+        self.fire_retired(p, now);
+        self.injector.pop().or_else(|| p.local.conts.pop_oldest())
+    }
+}

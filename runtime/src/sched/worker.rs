@@ -1,0 +1,203 @@
+//! F7. The life of an M's thread, and the creator, which makes them.
+//!
+//! # Why a creator
+//!
+//! Making a thread allocates, so neither the scheduler nor sysmon nor a signal handler may do it
+//! (`sched`, invariant 2): they ask, and the creator, one thread of each runtime, makes an M ahead of
+//! need: as many as there are Ps and frozen Ms, and one to spare. The first M is made by whoever starts
+//! the runtime, so that an error can be told.
+//!
+//! # Threads
+//!
+//! `gort-m0`, `gort-m1`, ... are the workers, `gort-creator` and `gort-sysmon` the helpers. When the
+//! runtime stops, each ends as it comes through its loop; those of the process-wide runtime go to sleep
+//! for ever instead, for the process is about to exit.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread;
+
+use super::Sched;
+use crate::cur;
+use crate::m::M;
+use crate::sys::{clock, futex, signal};
+use crate::sys::thread as os_thread;
+use crate::util::abort::AbortOnUnwind;
+
+/// No runtime has more worker threads than this (Go's limit).
+const MAX_MS: u32 = 10_000;
+
+/// After a failure to make a thread the creator waits so long before it obeys again.
+const RETRY_NS: u64 = 10_000_000;
+
+/// What asks the creator for Ms.
+#[derive(Debug)]
+pub(crate) struct Creator {
+    /// 1: an M is wanted. A futex.
+    wanted: AtomicU32,
+    /// How many Ms sleep beneath a goroutine: each needs a substitute.
+    frozen: AtomicU32,
+    /// Has a failure to make a thread been reported?
+    complained: AtomicBool,
+}
+
+impl Creator {
+    pub(crate) fn new() -> Self {
+        Creator { wanted: AtomicU32::new(0), frozen: AtomicU32::new(0), complained: AtomicBool::new(false) }
+    }
+
+    /// Asks for one more M. Safe on every stack; costs a load if somebody has asked already.
+    pub(crate) fn ask(&self) {
+        if self.wanted.load(Ordering::Relaxed) == 0 && self.wanted.swap(1, Ordering::Release) == 0 {
+            futex::wake(&self.wanted, 1);
+        }
+    }
+
+    /// One M more or fewer sleeps beneath a goroutine.
+    pub(crate) fn note_frozen(&self, by: i32) {
+        self.frozen.fetch_add(by as u32, Ordering::Relaxed);
+    }
+}
+
+impl Sched {
+    /// Starts the first M, the creator and sysmon. On an error what was started ends again.
+    pub(crate) fn start(&'static self, sysmon: fn(&'static Sched)) -> io::Result<()> {
+        self.start_m()?;
+        let helpers = self
+            .start_thread("gort-creator".into(), move || self.create())
+            .and_then(|()| self.start_thread("gort-sysmon".into(), move || sysmon(self)));
+        if helpers.is_err() {
+            self.stop();
+        }
+        helpers
+    }
+
+    /// Makes an M and its thread.
+    fn start_m(&'static self) -> io::Result<()> {
+        let id = self.ms_made.load(Ordering::Relaxed);
+        let m: &'static M = Box::leak(Box::new(M::new(id, self.as_owner())));
+        self.start_thread(format!("gort-m{id}"), move || self.work(m))?;
+        self.ms_made.store(id + 1, Ordering::Relaxed);
+        // One thread at a time makes Ms: the starter, then the creator.
+        m.made_before.store(self.newest_m.load(Ordering::Relaxed), Ordering::Relaxed);
+        // Release: pairs with the Acquire in `ms`.
+        self.newest_m.store(std::ptr::from_ref(m).cast_mut(), Ordering::Release);
+        Ok(())
+    }
+
+    fn start_thread(&'static self, name: String, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        self.live_threads.fetch_add(1, Ordering::Relaxed);
+        let started = thread::Builder::new().name(name).spawn(move || {
+            let _abort = AbortOnUnwind("a thread of the runtime");
+            body();
+            // Release: pairs with the Acquire in `wait_stopped`: what the thread did is over.
+            self.live_threads.fetch_sub(1, Ordering::Release);
+            futex::wake(&self.live_threads, u32::MAX >> 1);
+            if self.lingers.load(Ordering::Relaxed) {
+                loop {
+                    thread::park();
+                }
+            }
+        });
+        if let Err(error) = started {
+            self.live_threads.fetch_sub(1, Ordering::Release);
+            return Err(io::Error::new(
+                error.kind(),
+                format!("cannot start a thread of the goroutine runtime: {error}"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// The creator's loop.
+    fn create(&'static self) {
+        loop {
+            while self.creator.wanted.load(Ordering::Acquire) == 0 && !self.is_stopping() {
+                futex::wait(&self.creator.wanted, 0);
+            }
+            if self.is_stopping() {
+                return;
+            }
+            let made = self.ms_made.load(Ordering::Relaxed);
+            let needed = self.max_procs() as u32 + self.creator.frozen.load(Ordering::Relaxed) + 1;
+            let mut failed = false;
+            if made < needed.min(MAX_MS)
+                && let Err(error) = self.start_m()
+            {
+                failed = true;
+                if !self.creator.complained.swap(true, Ordering::Relaxed) {
+                    eprintln!("gort: {error}; going on with {made} worker threads");
+                }
+            }
+            self.creator.wanted.store(0, Ordering::Release);
+            if failed {
+                // Nobody asks again for work that is queued already: ask ourselves, later.
+                futex::wait_until(&self.creator.wanted, 0, clock::now_ns() + RETRY_NS);
+                self.creator.wanted.store(1, Ordering::Release);
+            }
+        }
+    }
+
+    /// The thread of an M.
+    fn work(&'static self, m: &'static M) {
+        let stack = signal::AltStack::install();
+        signal::unblock_publish_signal();
+        os_thread::set_exact_timers();
+        // SAFETY: the M is this thread's alone, and never freed.
+        unsafe { cur::set_head(m.head()) };
+        m.tid.store(os_thread::current_tid(), Ordering::Release);
+        while !self.is_stopping() {
+            if m.p().is_some() {
+                self.schedule(m);
+            } else if m.word.is_queued() {
+                self.sleep(m);
+            } else {
+                self.idle(m);
+            }
+        }
+        m.word.set_dead();
+        if let Some(p) = m.let_go() {
+            // SAFETY: this thread holds the P.
+            unsafe { &mut *p.local.stacks.get() }.flush_all();
+        }
+        // SAFETY: no M any more.
+        unsafe { cur::set_head(std::ptr::null()) };
+        drop(stack);
+    }
+
+    /// Tells everything that belongs to this runtime to end as it comes through its loop.
+    pub(crate) fn stop(&'static self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        for p in self.ps() {
+            p.ask(crate::p::STOP);
+        }
+        self.creator.ask();
+        self.wake_sysmon();
+        self.wake_all();
+    }
+
+    /// Makes every M look around.
+    fn wake_all(&'static self) {
+        for m in self.ms() {
+            m.wake();
+        }
+    }
+
+    /// Waits until all threads have ended, or to the deadline: then false.
+    pub(crate) fn wait_stopped(&'static self, deadline_ns: u64) -> bool {
+        loop {
+            // Acquire: pairs with the Release at each thread's end.
+            let live = self.live_threads.load(Ordering::Acquire);
+            if live == 0 {
+                return true;
+            }
+            // Idle Ms may have gone to sleep after `stop` woken them.
+            self.wake_all();
+            let step = clock::now_ns() + RETRY_NS;
+            if clock::now_ns() >= deadline_ns {
+                return false;
+            }
+            futex::wait_until(&self.live_threads, live, step.min(deadline_ns));
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! F0. What the machine asks of the kernel. Thin, safe where it can be; no policy.
+
+pub(crate) mod clock;
+pub(crate) mod cpu;
+pub(crate) mod futex;
+pub(crate) mod membarrier;
+pub(crate) mod memory;
+pub(crate) mod signal;
+pub(crate) mod thread;
+
+/// The calling thread's `errno`.
+pub(crate) fn errno() -> i32 {
+    // SAFETY: the location is this thread's own, read at once.
+    unsafe { *libc::__errno_location() }
+}
+
+/// Sets the calling thread's `errno`: a signal handler puts back what it found.
+pub(crate) fn set_errno(value: i32) {
+    // SAFETY: as above, written at once.
+    unsafe { *libc::__errno_location() = value };
+}

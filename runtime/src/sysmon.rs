@@ -1,0 +1,235 @@
+//! F8. sysmon: the monitor thread of a runtime.
+//!
+//! # What it does, each tick
+//!
+//! 1. *Publishes.* A P that was asked for work (`HUNGRY`), keeps some to itself and has not come through
+//!    the scheduler since the last tick: its goroutine makes no runtime call. A signal to its thread
+//!    publishes the work there (handler below).
+//! 2. *Ends slices.* A P that has begun no slice since a 10 ms tick while somebody waits: sets its bit
+//!    `SLICE`; the goroutine gives way at its next runtime call.
+//! 3. *Flags timers.* A timer that is due on a P that does not look: an idle M is woken for it, or the
+//!    busy P's bit `TIMER` is set.
+//! 4. *Trims.* Some of the long-parked goroutines' stacks, and some of the free ones (`stack::trim`).
+//!
+//! It ticks each 10 ms, each 2 ms while somebody waits behind a P that makes no call; when everything has
+//! been idle for [`IDLE_TICKS`] and there is nothing left to trim, it sleeps until an M is woken.
+//!
+//! # Invariants
+//!
+//! 1. It allocates nothing after its start, and takes no lock that user code can hold (`sched`,
+//!    invariant 2).
+//! 2. It touches no owner-only field of a P: it reads the counters, and asks. (A parked goroutine's stack
+//!    it borrows by the status word: `g::state::State::borrow_waiting`.)
+//! 3. A signal may come late, to a thread that runs something else meanwhile: the handler looks at what
+//!    is true then, and publishing too much harms nobody.
+
+use std::sync::atomic::Ordering;
+
+use crate::cur;
+use crate::g::G;
+use crate::g::state::{AfterLeaving, Status};
+use crate::m::M;
+use crate::p::{self, P};
+use crate::sched::Sched;
+use crate::sched::ready::ready;
+use crate::stack::{self, Where};
+use crate::sys::{clock, futex, signal};
+
+const TICK_NS: u64 = 10_000_000;
+const HURRIED_TICK_NS: u64 = 2_000_000;
+
+/// So many ticks without anybody running, and sysmon sleeps (50 ms; longer while it trims).
+const IDLE_TICKS: u32 = 5;
+
+/// How many goroutines a tick looks at.
+const TRIM_BATCH: usize = 512;
+
+/// The time from the end of a pass over all goroutines to the next.
+const PASS_NS: u64 = 1_000_000_000;
+
+/// Two passes: the first notes who waits, the second trims who still does.
+const TRIM_PASSES: u32 = 2;
+
+impl Sched {
+    /// Somebody runs again: sysmon must watch. One load while it is awake.
+    #[inline]
+    pub(crate) fn wake_sysmon(&self) {
+        if self.sysmon_awake.load(Ordering::Relaxed) == 0
+            && self.sysmon_awake.swap(1, Ordering::Release) == 0
+        {
+            futex::wake(&self.sysmon_awake, 1);
+        }
+    }
+}
+
+/// What sysmon remembers of a P from tick to tick.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    ticks: u64,
+    slices: u64,
+    slice_since_ns: u64,
+}
+
+/// The thread's body.
+pub(crate) fn run(sched: &'static Sched) {
+    let mut seen = vec![Seen::default(); crate::config::MAX_PROCS];
+    let mut trimmer = Trimmer::default();
+    let mut idle_ticks = 0;
+    let mut hurried = false;
+    while !sched.is_stopping() {
+        let tick = if hurried { HURRIED_TICK_NS } else { TICK_NS };
+        nap(sched, tick);
+        let now_ns = clock::now_ns();
+        hurried = false;
+        for p in sched.ps() {
+            hurried |= watch(sched, p, &mut seen[p.id as usize], now_ns);
+        }
+        flag_timers(sched, now_ns);
+        let idle = sched.census.idle() as usize >= sched.max_procs();
+        idle_ticks = if idle { idle_ticks + 1 } else { 0 };
+        if !idle {
+            trimmer.passes_left = TRIM_PASSES;
+        }
+        trimmer.step(sched, now_ns);
+        if idle_ticks >= IDLE_TICKS && trimmer.passes_left == 0 {
+            sleep(sched);
+            idle_ticks = 0;
+        }
+    }
+}
+
+/// One tick. A runtime that stops wakes it early through `sysmon_awake`'s futex: the word is 1 then, so a
+/// plain timed wait on 1 is ended by `wake` alone.
+fn nap(sched: &'static Sched, tick_ns: u64) {
+    futex::wait_until(&sched.sysmon_awake, 1, clock::now_ns() + tick_ns);
+}
+
+/// Everything is idle: sleeps until `wake_sysmon`.
+fn sleep(sched: &'static Sched) {
+    // SeqCst: store, then load of the census; pairs with the census' own SeqCst in `remove_idle`, after
+    // which the waker reads this word.
+    sched.sysmon_awake.store(0, Ordering::SeqCst);
+    if (sched.census.idle() as usize) < sched.max_procs() || sched.is_stopping() {
+        sched.sysmon_awake.store(1, Ordering::SeqCst);
+        return;
+    }
+    // Acquire: pairs with the Release in `wake_sysmon`.
+    while sched.sysmon_awake.load(Ordering::Acquire) == 0 && !sched.is_stopping() {
+        futex::wait(&sched.sysmon_awake, 0);
+    }
+    sched.sysmon_awake.store(1, Ordering::Relaxed);
+}
+
+/// Looks at one P. True if somebody waits behind an owner that makes no call: tick faster.
+fn watch(sched: &'static Sched, p: &'static P, seen: &mut Seen, now_ns: u64) -> bool {
+    let ticks = p.counters.ticks.load(Ordering::Relaxed);
+    let slices = p.counters.slices.load(Ordering::Relaxed);
+    let stuck = ticks == seen.ticks;
+    seen.ticks = ticks;
+    if slices != seen.slices {
+        seen.slices = slices;
+        seen.slice_since_ns = now_ns;
+    }
+    // SAFETY: null or the head of an M, which is never freed.
+    let Some(m) = (unsafe { M::of_head(p.m.load(Ordering::Relaxed)) }) else { return false };
+    let others_wait = p.private_len() != 0 || m.local_len() != 0 || !m.remote.is_empty();
+    if others_wait && now_ns.saturating_sub(seen.slice_since_ns) >= TICK_NS {
+        p.ask(p::SLICE);
+    }
+    let hungry = p.private_len() != 0 && sched.census.is_hungry();
+    if hungry && stuck {
+        signal::interrupt(m.tid.load(Ordering::Relaxed));
+    }
+    hungry
+}
+
+/// A timer is due and nobody has looked: an idle M shall, or the busy Ps.
+fn flag_timers(sched: &'static Sched, now_ns: u64) {
+    if sched.next_deadline() > now_ns {
+        return;
+    }
+    sched.wake_one();
+    for p in sched.ps() {
+        if !p.m.load(Ordering::Relaxed).is_null() {
+            p.ask(p::TIMER);
+        }
+    }
+}
+
+/// What the signal does on a worker's thread: publishes what its P keeps private. Runs in the handler:
+/// lock-free but for the idle lists' lock, which nobody holds beneath us, for np is 0.
+pub(crate) fn on_signal() {
+    // SAFETY: null, or this thread's M.
+    let Some(m) = (unsafe { M::of_head(cur::head()) }) else { return };
+    if m.head().np() != 0 {
+        return;
+    }
+    if let Some(p) = m.p() {
+        m.head().set_np(1);
+        Sched::of_m(m).publish_all(p);
+        m.head().set_np(0);
+    }
+}
+
+/// The part of sysmon that gives memory back. It passes over all goroutines again and again, at most once
+/// a second: what waits in the same wait at two passes has waited long.
+#[derive(Default)]
+struct Trimmer {
+    cursor: stack::Cursor,
+    /// Passes to make before everything is trimmed that can be, if nobody runs meanwhile.
+    passes_left: u32,
+    next_pass_ns: u64,
+}
+
+impl Trimmer {
+    /// One tick's worth.
+    fn step(&mut self, sched: &'static Sched, now_ns: u64) {
+        if self.passes_left == 0 || now_ns < self.next_pass_ns {
+            return;
+        }
+        for _ in 0..TRIM_BATCH {
+            let Some(slot) = self.cursor.next() else {
+                self.cursor = stack::Cursor::default();
+                self.passes_left -= 1;
+                self.next_pass_ns = now_ns + PASS_NS;
+                stack::trim_idle(usize::MAX);
+                return;
+            };
+            // SAFETY: the slot came from the slab's own walk.
+            trim_parked(sched, unsafe { G::of_slot(slot) });
+        }
+    }
+}
+
+/// Gives back what lies below the stack pointer of a goroutine that has waited since the last pass.
+fn trim_parked(sched: &'static Sched, g: &'static G) {
+    if g.owner.load(Ordering::Relaxed).cast_const() != sched.as_owner()
+        || g.state.status() != Status::Waiting
+        || !g.frozen.load(Ordering::Relaxed).is_null()
+    {
+        return;
+    }
+    let ticket = g.state.ticket();
+    let seen = g.trim_seen.load(Ordering::Relaxed);
+    if seen >> 1 != ticket.to_raw() {
+        g.trim_seen.store(ticket.to_raw() << 1, Ordering::Relaxed);
+        return;
+    }
+    if seen & 1 == 1 || !g.state.borrow_waiting(ticket) {
+        return;
+    }
+    g.trim_seen.store(ticket.to_raw() << 1 | 1, Ordering::Relaxed);
+    let sp = g.saved_sp.load(Ordering::Relaxed);
+    match stack::classify(sp) {
+        Some(Where::Slot(slot)) if slot == g.slot() => {
+            // SAFETY: borrowed: nobody runs on the stack until `left_stack`, and `sp` is what it saved.
+            unsafe { stack::trim_parked(slot, sp) };
+        }
+        // SAFETY: as above: it is suspended in this segment.
+        Some(Where::Segment(segment)) => drop(unsafe { segment.trim_parked(sp) }),
+        _ => {}
+    }
+    if g.state.left_stack() == AfterLeaving::Queue {
+        ready(g);
+    }
+}

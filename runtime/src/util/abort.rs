@@ -1,0 +1,19 @@
+//! F0. The border that no panic crosses.
+//!
+//! Scheduler code must not unwind: a half-made transition of a queue or a state word cannot be repaired.
+//! A value of [`AbortOnUnwind`] lives across such code and turns a panic in it, which is a bug of gort,
+//! into an abort of the process with a message.
+
+/// Aborts the process when dropped by unwinding. Defuse with `mem::forget` (or let it fall out of scope
+/// on a path that does not unwind).
+#[derive(Debug)]
+pub(crate) struct AbortOnUnwind(pub(crate) &'static str);
+
+impl Drop for AbortOnUnwind {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("gort: internal error: panic in {}; aborting", self.0);
+            std::process::abort();
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! Goroutines for Rust: green threads that are spawned like threads, block like threads and cost like
+//! tasks.
+#![forbid(unsafe_code)]
+
+pub use gort_runtime::*;
+#[cfg(feature = "macros")]
+pub use gort_macros::{main, test};
