@@ -59,7 +59,21 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    Builder::new().spawn(f).unwrap_or_else(|error| panic!("cannot spawn a goroutine: {error}"))
+    let site = Location::caller();
+    let spawned = runtime::current_or_start()
+        // SAFETY: F and T are Send and 'static.
+        .and_then(|sched| unsafe { spawn::spawn_in(sched, Wish::NOTHING, site, f) });
+    match spawned {
+        // SAFETY: just spawned with result T.
+        Ok(spawned) => unsafe { JoinHandle::new(spawned) },
+        Err(error) => cannot_spawn(&error),
+    }
+}
+
+#[cold]
+#[track_caller]
+pub(crate) fn cannot_spawn(error: &io::Error) -> ! {
+    panic!("cannot spawn a goroutine: {error}")
 }
 
 /// Starts a goroutine that runs the block, and forgets its handle: Go's `go`.

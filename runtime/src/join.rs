@@ -55,6 +55,7 @@ impl<T> JoinHandle<T> {
     ///     assert_eq!(handle.join().expect("it does not panic"), 42);
     /// });
     /// ```
+    #[inline]
     pub fn join(self) -> Result<T> {
         self.raw.join()
     }
@@ -103,7 +104,7 @@ impl<T> RawHandle<T> {
         unsafe { Goroutine::of(self.g, self.birth) }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn join(self) -> Result<T> {
         let g = self.g;
         std::mem::forget(self);
@@ -143,6 +144,7 @@ impl<T> Drop for RawHandle<T> {
     }
 }
 
+#[inline]
 unsafe fn detach<T>(g: GRef) -> Option<Result<T>> {
     match g.done.detach() {
         AfterDetach::Nothing => None,

@@ -17,7 +17,7 @@ use std::marker::PhantomData;
 use std::panic::{self, AssertUnwindSafe, Location};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crate::builder::Builder;
+use crate::builder::{Builder, cannot_spawn};
 use crate::g::token::Token;
 use crate::g::wait::WaitReason;
 use crate::goroutine::Goroutine;
@@ -150,7 +150,7 @@ impl<'scope> Scope<'scope, '_> {
         F: FnOnce() -> T + Send + 'scope,
         T: Send + 'scope,
     {
-        Builder::new().spawn_scoped(self, f).unwrap_or_else(|error| panic!("cannot spawn: {error}"))
+        Builder::new().spawn_scoped(self, f).unwrap_or_else(|error| cannot_spawn(&error))
     }
 }
 

@@ -308,7 +308,7 @@ fn finish_root<T>(g: GRef, scope: *const scope::Data, outcome: Outcome<T>) {
 /// # Safety
 ///
 /// The caller owns the handle, and `g.done.is_done()`.
-#[inline]
+#[inline(always)]
 pub(crate) unsafe fn take_result<T>(g: GRef) -> Outcome<T> {
     // SAFETY: DONE: the packet is written, and ours to read, once.
     let (outcome, name) = unsafe { move_out::<T>(g) };
@@ -324,6 +324,7 @@ pub(crate) unsafe fn take_result<T>(g: GRef) -> Outcome<T> {
 /// # Safety
 ///
 /// The caller owns the handle, and `g.done.detach()` has said `TakeResult`.
+#[inline]
 pub(crate) unsafe fn take_late<T>(g: GRef) -> (Outcome<T>, Option<Arc<str>>) {
     // SAFETY: ENDING or DONE: the packet is written, and ours to read, once.
     let taken = unsafe { move_out::<T>(g) };
@@ -353,7 +354,7 @@ unsafe fn move_out<T>(g: GRef) -> (Outcome<T>, Option<Arc<str>>) {
 /// # Safety
 ///
 /// The caller has the right to, by `g::done`; result and name are gone.
-#[inline]
+#[inline(always)]
 pub(crate) unsafe fn free(g: GRef) {
     let _section = NoPreempt::enter();
     match M::current().and_then(M::p) {

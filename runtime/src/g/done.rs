@@ -134,6 +134,10 @@ impl Done {
     /// The handle is dropped.
     #[inline]
     pub(crate) fn detach(&self) -> AfterDetach {
+        // The usual case of a short goroutine spares the exchange.
+        if self.is_done() {
+            return AfterDetach::TakeResult;
+        }
         // AcqRel: what the handle's owner did before is over when the slot is freed. Acquire on failure:
         // the result; pairs with `try_keep_result` and `finish`.
         match self.0.compare_exchange(RUNNING, DETACHED, Ordering::AcqRel, Ordering::Acquire) {
@@ -149,6 +153,9 @@ impl Done {
     /// worker was faster, the slot is the caller's to free.
     #[inline]
     pub(crate) fn leave(&self) -> bool {
+        if self.is_done() {
+            return true;
+        }
         // AcqRel: as in `detach`: the slot is read no more when the worker frees it.
         self.0.compare_exchange(ENDING, DETACHED, Ordering::AcqRel, Ordering::Acquire).is_err()
     }

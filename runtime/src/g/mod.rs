@@ -26,6 +26,7 @@ pub(crate) mod state;
 #[cfg(not(loom))]
 pub(crate) mod token;
 pub(crate) mod unpark;
+#[cfg(not(loom))]
 pub(crate) mod wait;
 
 #[cfg(not(loom))]

@@ -13,11 +13,11 @@
 //! 1. Whoever gives an M a P has won it by a compare-exchange from Idle (or Frozen) to Queued, or has
 //!    taken it out of a queue, where it stands only as Queued. So an M is never given two.
 //! 2. Who readies a goroutine that is bound to an M puts it into the M's inbox *first* and looks at the
-//!    word *then*; an M publishes Idle first and reads its inbox then. All four are SeqCst: one of the
-//!    two sees the other (loom model below).
+//!    word *then*; an M publishes Idle first and reads its inbox then. Each has a SeqCst fence between the
+//!    two steps: one of the two sees the other (loom model below).
 //! 3. A frozen M is queued once, for its frozen goroutine; what else is bound to it waits in the inbox.
 
-use crate::prim::atomic::{AtomicU32, Ordering};
+use crate::prim::atomic::{AtomicU32, Ordering, fence};
 
 const RUNNING: u32 = 0;
 const IDLE: u32 = 1;
@@ -42,8 +42,10 @@ impl Word {
 
     /// Running → Idle. It must read its inbox afterwards (invariant 2).
     pub(crate) fn set_idle(&self) {
-        // SeqCst: store, then load of the inbox; pairs with `try_queue` after the push.
-        self.0.store(IDLE, Ordering::SeqCst);
+        // Release: pairs with the Acquire in `try_queue`.
+        self.0.store(IDLE, Ordering::Release);
+        // SeqCst: this store, then the load of the inbox; pairs with the fence in `try_queue`.
+        fence(Ordering::SeqCst);
     }
 
     /// Running → Frozen, before its goroutine publishes that it waits.
@@ -70,9 +72,11 @@ impl Word {
 
     /// Idle → Queued. The winner must queue it or give it a P. After a push to its inbox.
     pub(crate) fn try_queue(&self) -> bool {
-        // SeqCst: see invariant 2. The plain load first spares a busy M's cache line.
-        self.0.load(Ordering::SeqCst) == IDLE
-            && self.0.compare_exchange(IDLE, QUEUED, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+        // SeqCst: the push, then the load of the word; pairs with the fence in `set_idle`.
+        fence(Ordering::SeqCst);
+        // The plain load first spares a busy M's cache line. Acquire: pairs with `set_idle`.
+        self.0.load(Ordering::Relaxed) == IDLE
+            && self.0.compare_exchange(IDLE, QUEUED, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
     /// Frozen → Queued. The winner must queue it or give it a P.
@@ -100,7 +104,7 @@ mod loom_tests {
                 .map(|_| {
                     let (word, inbox, wins) = (word.clone(), inbox.clone(), wins.clone());
                     loom::thread::spawn(move || {
-                        inbox.fetch_add(1, Ordering::SeqCst);
+                        inbox.fetch_add(1, Ordering::Release);
                         if word.try_queue() {
                             wins.fetch_add(1, Ordering::Relaxed);
                         }
@@ -108,7 +112,7 @@ mod loom_tests {
                 })
                 .collect();
             word.set_idle();
-            if inbox.load(Ordering::SeqCst) != 0 && word.try_queue() {
+            if inbox.load(Ordering::Acquire) != 0 && word.try_queue() {
                 wins.fetch_add(1, Ordering::Relaxed);
             }
             for waker in wakers {

@@ -39,11 +39,9 @@
 //! # Against the owner's going to sleep
 //!
 //! The owner publishes Idle in its M's word, then reads [`is_empty`](Inbox::is_empty); a pusher pushes,
-//! then looks at that word (M's word in DESIGN, section 2). Each stores, then loads the other's: no order
-//! but SeqCst forbids that both miss. `push` and `is_empty` are therefore SeqCst, and it is enough if the
-//! two accesses to M's word are, also the load of a compare-exchange that fails. On x86-64 that costs
-//! nothing (a locked instruction, a plain load). Loom treats SeqCst accesses as AcqRel, so a model of M's
-//! word has to stand a SeqCst fence between on each side.
+//! then looks at that word. Each stores, then loads what the other stored: without a SeqCst fence between
+//! the two steps, on both sides, both may miss. The fences are in `m/word.rs`, with their model; so the
+//! accesses here are no stronger than the hand-over of the items needs.
 //!
 //! Called: `push` on every stack but a signal handler's; `take` by the owner on its scheduler stack.
 
@@ -74,9 +72,8 @@ impl Inbox {
         let mut head = self.head.load(Ordering::Relaxed);
         loop {
             item.link().set_next(head);
-            // SeqCst: as Release it pairs with the Acquire in `take`; the total order is for the owner's
-            // going to sleep, see above.
-            match self.head.compare_exchange_weak(head, item.as_ptr(), Ordering::SeqCst, Ordering::Relaxed) {
+            // Release: pairs with the Acquire in `take`.
+            match self.head.compare_exchange_weak(head, item.as_ptr(), Ordering::Release, Ordering::Relaxed) {
                 Ok(_) => return head.is_null(),
                 Err(now) => head = now,
             }
@@ -102,8 +99,8 @@ impl Inbox {
     /// Anybody: is there nothing? One load.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        // SeqCst: for the owner's going to sleep, see above.
-        self.head.load(Ordering::SeqCst).is_null()
+        // Relaxed: the fences in `m/word.rs` order it, and what is there is taken with Acquire.
+        self.head.load(Ordering::Relaxed).is_null()
     }
 }
 

@@ -47,6 +47,11 @@
 //!   seen `tail` ≥ h; our Acquire read of h makes us see it, too.
 //! - *Lock-free*: a taker begins again only because another took.
 //!
+//! The loom models below fail for each of the other orderings made Relaxed, for the other order of the two
+//! loads in `ends`, and for a claim that does not compare. They cannot miss the Acquire of `head` in
+//! `push`: loom does not let a load see a store that is still to come, which is what it forbids. The second
+//! point of the sketch is its only proof.
+//!
 //! # Emptiness (FIELD row 20)
 //!
 //! [`is_empty`](Shared::is_empty) reads `head`, *then* `tail`. If it finds both equal to k, the queue was

@@ -22,7 +22,7 @@
 //! step 3 of a submit itself, for submitters relied on it.
 //!
 //! *Sleep*:
-//! 1. `idle += 1`; 2. set `HUNGRY` on every P; 3. give up the role, if it had it; 4. heavy fence;
+//! 1. `idle += 1`; full fence; 2. set `HUNGRY` on every P; 3. give up the role, if it had it; 4. heavy fence;
 //!    5. look at every public queue, and every timer, once more: if there is work, take a P back and
 //!    search; else sleep.
 //!
@@ -62,9 +62,13 @@ impl Census {
         Census { idle: AtomicU32::new(0), searching: AtomicU32::new(0) }
     }
 
-    /// One more P is idle. SeqCst, as all here: the proof argues with one total order.
+    /// One more P is idle. The counters' own accesses are SeqCst for good measure; the proof, and loom,
+    /// rely on the fences only.
     pub(crate) fn add_idle(&self) {
         self.idle.fetch_add(1, Ordering::SeqCst);
+        // Step 1 before step 2, which may be a mere look at a bit that is set; pairs with the fence in
+        // `is_still_hungry`.
+        fence(Ordering::SeqCst);
     }
 
     /// One P fewer is idle.
@@ -154,10 +158,17 @@ mod loom_tests {
         wake_if_needed(model);
     }
 
+    /// As `P::ask`: looks first.
+    fn ask(model: &Model) {
+        if model.hungry.load(Ordering::Relaxed) == 0 {
+            model.hungry.fetch_or(1, Ordering::Release);
+        }
+    }
+
     fn publish(model: &Model) {
-        model.hungry.store(0, Ordering::SeqCst);
+        model.hungry.fetch_and(0, Ordering::AcqRel);
         if model.census.is_still_hungry() {
-            model.hungry.store(1, Ordering::SeqCst);
+            ask(model);
         }
         let private = model.private.swap(0, Ordering::Relaxed);
         if private != 0 {
@@ -177,7 +188,7 @@ mod loom_tests {
     /// An M that searched in vain goes to sleep. True if it has found work after all.
     fn sleep(model: &Model, searching: bool) -> bool {
         model.census.add_idle();
-        model.hungry.store(1, Ordering::SeqCst);
+        ask(model);
         if searching {
             model.census.end_search();
         }
