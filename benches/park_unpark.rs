@@ -97,11 +97,7 @@ fn main() {
     let mut criterion: Criterion = gort_benches::criterion();
     let mut group = criterion.benchmark_group("park_unpark");
     group.throughput(Throughput::Elements(1));
-    Peers::new(&mut group)
-        .gort(on_gort)
-        .tokio(on_tokio)
-        .tokio_current_thread(on_tokio)
-        .threads(on_threads);
+    Peers::new(&mut group).gort(on_gort).tokio(on_tokio).tokio_current_thread(on_tokio).threads(on_threads);
     group.finish();
     criterion.final_summary();
 }

@@ -16,14 +16,15 @@ fn on_gort(tasks: u64, rounds: u64) -> Duration {
     start.elapsed()
 }
 
+async fn yielder(rounds: u64) {
+    for _ in 0..rounds {
+        tokio::task::yield_now().await;
+    }
+}
+
 async fn on_tokio(tasks: u64, rounds: u64) -> Duration {
     let start = Instant::now();
-    let yielder = async move || {
-        for _ in 0..rounds {
-            tokio::task::yield_now().await;
-        }
-    };
-    let handles: Vec<_> = (0..tasks).map(|_| tokio::spawn(yielder())).collect();
+    let handles: Vec<_> = (0..tasks).map(|_| tokio::spawn(yielder(rounds))).collect();
     for handle in handles {
         handle.await.expect("a yielder does not panic");
     }

@@ -2,6 +2,6 @@
 //! tasks.
 #![forbid(unsafe_code)]
 
-pub use gort_runtime::*;
 #[cfg(feature = "macros")]
 pub use gort_macros::{main, test};
+pub use gort_runtime::*;

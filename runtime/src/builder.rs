@@ -1,4 +1,4 @@
-//! F9. Spawning, plainly and with wishes.
+//! F9e. Spawning, plainly and with wishes.
 
 use std::io;
 use std::panic::Location;

@@ -99,12 +99,6 @@ impl NoPreempt {
         }
         NoPreempt { head, old }
     }
-
-    /// The head found on entry; null on a foreign thread.
-    #[inline(always)]
-    pub(crate) fn head(&self) -> *const Head {
-        self.head
-    }
 }
 
 impl Drop for NoPreempt {

@@ -1,6 +1,6 @@
 //! F9. Handles that name a goroutine, and what one can do to the current one.
 
-#![allow(clippy::disallowed_methods, reason = "on a foreign thread, park is the thread's park")]
+#![expect(clippy::disallowed_methods, reason = "on a foreign thread, park is the thread's park")]
 
 use std::fmt;
 use std::sync::Arc;
@@ -146,7 +146,7 @@ pub fn yield_now() {
 /// Blocks the goroutine only.
 pub fn park() {
     match current_g() {
-        Some(g) => drop(park_goroutine(g, NEVER)),
+        Some(g) => park_goroutine(g, NEVER),
         None => thread::park(),
     }
 }
@@ -158,7 +158,7 @@ pub fn park() {
 /// Blocks the goroutine only.
 pub fn park_timeout(timeout: Duration) {
     match current_g() {
-        Some(g) if timeout.is_zero() => drop(g.unpark.take_token()),
+        Some(g) if timeout.is_zero() => _ = g.unpark.take_token(),
         Some(g) => park_goroutine(g, clock::deadline_after(timeout)),
         None => thread::park_timeout(timeout),
     }
@@ -183,47 +183,7 @@ fn park_goroutine(g: GRef, deadline_ns: u64) {
         published
     });
     match woken {
-        Woken::Unpublished => drop(g.unpark.take_token()),
-        Woken::Ready | Woken::TimedOut => drop(g.unpark.retract()),
+        Woken::Unpublished => _ = g.unpark.take_token(),
+        Woken::Ready | Woken::TimedOut => _ = g.unpark.retract(),
     }
-}
-
-/// How many goroutines of the current runtime (else of the process-wide one; 0 if there is none) have
-/// been spawned and have not ended. The caller is one of them, if it is a goroutine. gort's own threads
-/// are not counted.
-///
-/// Exact while nothing is spawned or ends; else a value from the time of the call, more or less.
-pub fn num_goroutines() -> usize {
-    crate::runtime::current_sched().map_or(0, |sched| sched.living() as usize)
-}
-
-/// How many goroutines of the current runtime may run at the same time.
-///
-/// Starts nothing: outside of a runtime, and before there is a process-wide one, it says what one would
-/// start with (1 if `GOMAXPROCS` is not a number).
-pub fn max_procs() -> usize {
-    match crate::runtime::current_sched() {
-        Some(sched) => sched.max_procs(),
-        None => crate::config::procs_from_env()
-            .ok()
-            .map_or(1, |procs| procs.unwrap_or_else(crate::config::default_procs)),
-    }
-}
-
-/// Changes how many goroutines of the current runtime may run at the same time; returns what it was.
-///
-/// More take effect at once. Fewer take effect as the surplus processors come through the scheduler: a
-/// goroutine that makes no runtime call keeps its own until it does.
-///
-/// # Errors
-///
-/// [`InvalidInput`](std::io::ErrorKind::InvalidInput) if `procs` is not from 1 to 1,024.
-///
-/// # Panics
-///
-/// If the caller is no goroutine and the process-wide runtime cannot be started.
-pub fn set_max_procs(procs: usize) -> std::io::Result<usize> {
-    let procs = crate::config::check_procs(procs)?;
-    let sched = crate::runtime::current_or_start()?;
-    Ok(sched.set_max_procs(procs))
 }

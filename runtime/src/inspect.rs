@@ -1,14 +1,12 @@
 //! F9. Looking at a runtime: what it is, what it has done, who lives in it.
 
 use std::fmt::Write as _;
-use std::io;
 use std::sync::atomic::Ordering;
 
 use crate::g::G;
 use crate::g::state::Status;
 use crate::identity::Mode;
 use crate::p::P;
-use crate::runtime::current_or_start;
 use crate::sched::Sched;
 use crate::stack;
 use crate::sys::membarrier;
@@ -61,15 +59,6 @@ pub struct Info {
     pub stacks_free: usize,
     /// Address space reserved for stacks, in bytes.
     pub stacks_reserved_bytes: usize,
-}
-
-/// What the current runtime is (from outside, the process-wide one, which is started if need be).
-///
-/// # Errors
-///
-/// If the process-wide runtime cannot be started.
-pub fn info() -> io::Result<Info> {
-    current_or_start().map(Info::of)
 }
 
 impl Info {

@@ -1,4 +1,4 @@
-//! F9. Waiting for a goroutine's result.
+//! F9c. Waiting for a goroutine's result.
 
 use std::fmt;
 use std::marker::PhantomData;

@@ -36,6 +36,8 @@ mod p;
 #[cfg(not(loom))]
 mod park;
 mod prim;
+#[cfg(not(loom))]
+mod procs;
 mod queue;
 #[cfg(not(loom))]
 pub mod runtime;
@@ -60,9 +62,7 @@ pub use builder::{Builder, spawn};
 #[cfg(not(loom))]
 pub use g::wait::WaitReason;
 #[cfg(not(loom))]
-pub use goroutine::{
-    Goroutine, current, max_procs, num_goroutines, park, park_deadline, park_timeout, set_max_procs, yield_now,
-};
+pub use goroutine::{Goroutine, current, park, park_deadline, park_timeout, yield_now};
 #[cfg(not(loom))]
 pub use grow::grow;
 #[cfg(not(loom))]
@@ -71,6 +71,8 @@ pub use identity::ThreadLocals;
 pub use join::{JoinHandle, Result};
 #[cfg(not(loom))]
 pub use local::{AccessError, LocalKey};
+#[cfg(not(loom))]
+pub use procs::{max_procs, num_goroutines, set_max_procs};
 #[cfg(not(loom))]
 pub use runtime::run;
 #[cfg(not(loom))]

@@ -174,13 +174,12 @@ macro_rules! local {
     ($($(#[$attribute:meta])* $visibility:vis static $name:ident : $type:ty = $init:expr);+ $(;)?) => {
         $(
             $(#[$attribute])*
-            $visibility static $name: $crate::LocalKey<$type> = {
+            $visibility static $name: $crate::LocalKey<$type> = { // floors: allow(import)
                 fn init() -> $type {
                     $init
                 }
-                // floors: allow(thread_local)
-                ::std::thread_local! { static THREAD: $type = init(); }
-                $crate::LocalKey::new(init, &THREAD)
+                ::std::thread_local! { static THREAD: $type = init(); } // floors: allow(thread_local)
+                $crate::LocalKey::new(init, &THREAD) // floors: allow(import)
             };
         )+
     };

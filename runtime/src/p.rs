@@ -245,11 +245,6 @@ impl P {
         self.local.conts.len() + self.fifo_len() + self.has_next.load(Ordering::Relaxed) as usize
     }
 
-    /// How much it holds in all, as anybody sees it.
-    pub(crate) fn queued(&self) -> usize {
-        self.private_len() + self.shared_conts.len() + self.shared_fifo.len()
-    }
-
     /// Is there anything that a thief may take?
     #[inline(always)]
     pub(crate) fn has_shared(&self) -> bool {

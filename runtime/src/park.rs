@@ -66,11 +66,7 @@ pub(crate) fn current_g() -> Option<GRef> {
 /// monotonic clock; `NEVER`: none). `publish` says whether to wait at all; if not, nobody may have the
 /// token any more.
 #[inline]
-pub(crate) fn wait(
-    reason: WaitReason,
-    deadline_ns: u64,
-    publish: impl FnOnce(Token) -> bool,
-) -> Woken {
+pub(crate) fn wait(reason: WaitReason, deadline_ns: u64, publish: impl FnOnce(Token) -> bool) -> Woken {
     match current_g() {
         Some(g) => wait_goroutine(g, reason, deadline_ns, publish),
         None => wait_thread(deadline_ns, publish),
@@ -144,6 +140,7 @@ fn wait_thread(deadline_ns: u64, publish: impl FnOnce(Token) -> bool) -> Woken {
 pub(crate) fn yield_current() {
     match current_g() {
         Some(g) => suspend_in(NoPreempt::enter(), g, Action::Yield),
+        #[expect(clippy::disallowed_methods, reason = "a foreign thread yields as threads do")]
         None => std::thread::yield_now(),
     }
 }

@@ -1,4 +1,4 @@
-//! F0. The primitives that loom can stand in for.
+//! F0b. The primitives that loom can stand in for.
 //!
 //! Every lock-free file of the machine takes its atomics from here, so that the same source is the
 //! product and the model: `RUSTFLAGS="--cfg loom"` swaps the standard library's for loom's. Only the
@@ -12,24 +12,16 @@
 //! a restraint on the compiler where the kernel has `membarrier(2)`; [`heavy_fence`] is for the rare
 //! side and makes every running thread of the process execute a full fence. Where `membarrier` is
 //! refused, both are ordinary `SeqCst` fences. Under loom they always are.
+#![forbid(unsafe_code)]
 
 #[cfg(loom)]
 pub(crate) mod atomic {
-    pub(crate) use loom::sync::atomic::{
-        AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
-    };
+    pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 }
 #[cfg(not(loom))]
 pub(crate) mod atomic {
-    pub(crate) use std::sync::atomic::{
-        AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
-    };
+    pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 }
-
-#[cfg(loom)]
-pub(crate) use loom::hint::spin_loop;
-#[cfg(not(loom))]
-pub(crate) use std::hint::spin_loop;
 
 /// The hot side of an asymmetric fence: orders the caller's earlier stores before its later loads, as
 /// seen by a thread that executes [`heavy_fence`].

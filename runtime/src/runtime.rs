@@ -1,4 +1,4 @@
-//! F9. Runtimes: starting, configuring, running, stopping.
+//! F9d. Runtimes: starting, configuring, running, stopping.
 //!
 //! # Which runtime
 //!
@@ -22,11 +22,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::config;
-pub use crate::inspect::{Guard, Info, info};
-pub use crate::sched::SpawnOrder;
 use crate::identity::{self, Mode, Resolved, ThreadLocals};
+pub use crate::inspect::{Guard, Info};
 use crate::join::RawHandle;
 use crate::m::M;
+pub use crate::sched::SpawnOrder;
 use crate::sched::{Sched, Settings};
 use crate::spawn::{self, Wish};
 use crate::stack::{self, Class};
@@ -131,6 +131,15 @@ fn start(builder: Builder) -> io::Result<&'static Sched> {
     let sched = Sched::new(settings);
     sched.start(sysmon::run)?;
     Ok(sched)
+}
+
+/// What the current runtime is (from outside, the process-wide one, which is started if need be).
+///
+/// # Errors
+///
+/// If the process-wide runtime cannot be started.
+pub fn info() -> io::Result<Info> {
+    current_or_start().map(Info::of)
 }
 
 /// What a runtime shall be, before it is started.
@@ -327,5 +336,3 @@ impl Drop for Runtime {
         self.sched.stop();
     }
 }
-
-

@@ -1,4 +1,4 @@
-//! F9. Making a goroutine.
+//! F9b. Making a goroutine.
 //!
 //! # Layout of a new stack
 //!
@@ -34,10 +34,10 @@ use crate::local;
 use crate::m::M;
 use crate::p::{self, P};
 use crate::park;
-use crate::scope;
 use crate::sched::ready::item_of;
 use crate::sched::run::switch_out;
 use crate::sched::{Sched, SpawnOrder};
+use crate::scope::count::Count;
 use crate::stack::{self, Class, Slot};
 use crate::util::abort::AbortOnUnwind;
 
@@ -78,7 +78,7 @@ pub(crate) struct Wish {
     pub(crate) class: Option<Class>,
     pub(crate) mode: Option<Mode>,
     /// The scope that waits for it; null: none.
-    pub(crate) scope: *const scope::Data,
+    pub(crate) scope: *const Count,
 }
 
 impl Wish {
@@ -105,7 +105,7 @@ where
     if size_of::<F>() > INLINE_BYTES || align_of::<F>() > 16 {
         let f = Box::new(f);
         // SAFETY: as the caller's.
-        return unsafe { spawn_small(sched, wish, site, move || f()) };
+        return unsafe { spawn_small(sched, wish, site, f) };
     }
     // SAFETY: as the caller's.
     unsafe { spawn_small(sched, wish, site, f) }
@@ -214,7 +214,9 @@ unsafe fn set_up<F, T>(
     unsafe { g.name.get().write(wish.name) };
     let top = if is_boxed::<T>() { packet_of::<Box<T>>(g).addr() } else { packet_of::<T>(g).addr() };
     // SAFETY: the slot's stack lies below the packet, is guarded and unused; the root does not unwind.
-    unsafe { Coro::start(g.coro.get(), slot.low(), top, move |yielder| root::<F, T>(g, wish.scope, yielder, f)) };
+    unsafe {
+        Coro::start(g.coro.get(), slot.low(), top, move |yielder| root::<F, T>(g, wish.scope, yielder, f))
+    };
 }
 
 /// Runs a new goroutine, or queues it, on the worker that spawned it.
@@ -256,7 +258,7 @@ fn start_from_outside(sched: &'static Sched, g: GRef) {
 
 /// The first and last function on a goroutine's stack.
 #[inline(always)]
-fn root<F, T>(g: GRef, scope: *const scope::Data, yielder: &Yielder, f: F)
+fn root<F, T>(g: GRef, scope: *const Count, yielder: &Yielder, f: F)
 where
     F: FnOnce() -> T,
 {
@@ -275,7 +277,7 @@ where
     }
     if !scope.is_null() {
         // SAFETY: the scope waits for this goroutine, which leaves it once, having dropped what it had.
-        unsafe { scope::Data::leave(scope) };
+        unsafe { Count::leave(scope) };
     }
     mem::forget(abort);
     // From here on no signal may take the P: the worker counts on it. (The stack is left by returning.)
@@ -284,7 +286,7 @@ where
 
 /// Leaves the result where the handle's owner finds it, or drops it if there is none any more.
 #[inline(always)]
-fn finish_root<T>(g: GRef, scope: *const scope::Data, outcome: Outcome<T>) {
+fn finish_root<T>(g: GRef, scope: *const Count, outcome: Outcome<T>) {
     // SAFETY: the name is ours to look at: it is dropped with the result.
     let named = unsafe { (*g.name.get()).is_some() };
     let runs_code = mem::needs_drop::<T>() || outcome.is_err() || named;
@@ -368,4 +370,3 @@ pub(crate) unsafe fn free(g: GRef) {
 pub(crate) fn stopped() -> io::Error {
     io::Error::other("the goroutine runtime has been shut down")
 }
-

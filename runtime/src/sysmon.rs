@@ -54,8 +54,7 @@ impl Sched {
     /// Somebody runs again: sysmon must watch. One load while it is awake.
     #[inline]
     pub(crate) fn wake_sysmon(&self) {
-        if self.sysmon_awake.load(Ordering::Relaxed) == 0
-            && self.sysmon_awake.swap(1, Ordering::Release) == 0
+        if self.sysmon_awake.load(Ordering::Relaxed) == 0 && self.sysmon_awake.swap(1, Ordering::Release) == 0
         {
             futex::wake(&self.sysmon_awake, 1);
         }

@@ -1,4 +1,5 @@
-//! F9. What `#[gort::test]` and gort's own test fixture stand on. Not part of the public interface.
+//! F9g. What `#[gort::test]` and gort's own test fixture stand on. Not part of the public interface.
+#![forbid(unsafe_code)]
 
 use std::sync::mpsc;
 use std::thread;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use fixture::{MODES, Mode, Setting, at, spin_until, tid, watched};
-use gort_runtime::{JoinHandle, __private, park, runtime, spawn, yield_now};
+use gort_runtime::{__private, JoinHandle, park, runtime, spawn, yield_now};
 
 /// Arrives at a meeting of `count` goroutines and holds its thread until all are there.
 fn meet(place: &AtomicUsize, count: usize) {

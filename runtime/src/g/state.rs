@@ -33,6 +33,7 @@
 //! end of this file enumerate them. No lock crosses the switch, no callback runs on another's stack.
 //!
 //! Foreign threads use the same word without `Waiting`/`Left`: nobody leaves a thread's stack.
+#![forbid(unsafe_code)]
 
 use crate::prim::atomic::{AtomicU64, Ordering};
 

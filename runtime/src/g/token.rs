@@ -135,9 +135,7 @@ impl Token {
     #[inline]
     pub(crate) fn make_ready(self) -> Option<GRef> {
         match self.waiting {
-            Waiting::Goroutine(g) => {
-                (g.state.make_ready() == super::state::AfterReady::Queue).then_some(g)
-            }
+            Waiting::Goroutine(g) => (g.state.make_ready() == super::state::AfterReady::Queue).then_some(g),
             Waiting::Thread(parker) => {
                 parker.end();
                 None

@@ -17,6 +17,7 @@
 //! one that shows it PARKED. So either `park` sees the token or `unpark` sees the sleeper. The ticket is
 //! written before PARKED; an unparker that is so late that the goroutine has gone on meanwhile holds a
 //! stale ticket and loses in `State::wake`.
+#![forbid(unsafe_code)]
 
 use super::state::Ticket;
 use crate::prim::atomic::{AtomicU64, Ordering};
@@ -73,10 +74,7 @@ impl Unpark {
         let word = self.word.load(Ordering::Relaxed);
         // Release: the ticket; pairs with the Acquire in `set_token`.
         word & TOKEN == 0
-            && self
-                .word
-                .compare_exchange(word, word | PARKED, Ordering::Release, Ordering::Relaxed)
-                .is_ok()
+            && self.word.compare_exchange(word, word | PARKED, Ordering::Release, Ordering::Relaxed).is_ok()
     }
 
     /// The goroutine is awake, for whatever reason: consumes the token. True if there was one.

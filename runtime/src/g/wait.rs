@@ -1,4 +1,5 @@
 //! F3. Why a goroutine waits, for reports.
+#![forbid(unsafe_code)]
 
 /// The reason of a wait, as it is shown. Go's words where Go has the wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

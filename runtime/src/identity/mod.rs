@@ -15,6 +15,7 @@
 //!
 //! This file is the seam: everything above asks a [`Mode`] and knows nothing else. Per-goroutine
 //! thread-locals will stand behind it as a third answer, with their switch-in and switch-out.
+#![forbid(unsafe_code)]
 
 use std::io;
 

@@ -16,6 +16,7 @@
 //!    word *then*; an M publishes Idle first and reads its inbox then. Each has a SeqCst fence between the
 //!    two steps: one of the two sees the other (loom model below).
 //! 3. A frozen M is queued once, for its frozen goroutine; what else is bound to it waits in the inbox.
+#![forbid(unsafe_code)]
 
 use crate::prim::atomic::{AtomicU32, Ordering, fence};
 

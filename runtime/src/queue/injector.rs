@@ -29,6 +29,7 @@
 //!
 //! *Rejected:* a lock-free MPMC queue. It would have to allocate (Rule 6) or be bounded, and the batches
 //! that arrive here cost one lock each.
+#![forbid(unsafe_code)]
 
 use super::item::Item;
 use super::list::List;

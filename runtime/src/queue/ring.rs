@@ -131,6 +131,7 @@ impl Ring {
     }
 
     /// Anybody: is there none?
+    #[cfg(test)]
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0

@@ -46,6 +46,7 @@
 //!   runtime call, or sysmon's signal makes it look. Z may sleep: the request stands in the bit.
 //!
 //! The loom models at the end run both cases with the real counters.
+#![forbid(unsafe_code)]
 
 use crate::prim::atomic::{AtomicU32, Ordering, fence};
 
@@ -245,8 +246,8 @@ mod loom_tests {
             submit_private(&model);
             let found = sleeper.join().expect("sleeper");
             let woken = model.wakes.load(Ordering::SeqCst) == 1;
-            let asked = model.private.load(Ordering::Relaxed) == 1
-                && model.hungry.load(Ordering::SeqCst) == 1;
+            let asked =
+                model.private.load(Ordering::Relaxed) == 1 && model.hungry.load(Ordering::SeqCst) == 1;
             assert!(found || woken || asked, "work stays private, and nobody asks for it");
         });
     }

@@ -70,7 +70,7 @@ impl Sched {
         {
             return self.begin_slice(m, p, item);
         }
-        let fifo_first = turn % 2 == 0;
+        let fifo_first = turn.is_multiple_of(2);
         if fifo_first && let Some(item) = p.pop_fifo() {
             return self.begin_slice(m, p, item);
         }

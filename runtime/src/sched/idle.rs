@@ -46,7 +46,12 @@ const NOBODY: u32 = u32::MAX;
 impl Lists {
     /// Empty lists, with room for every P there can be: pushing never allocates.
     pub(crate) fn new() -> Self {
-        Lists { ps: Vec::with_capacity(crate::config::MAX_PROCS), ms: ptr::null_mut(), keeper: NOBODY, keeper_deadline: p::NO_DEADLINE }
+        Lists {
+            ps: Vec::with_capacity(crate::config::MAX_PROCS),
+            ms: ptr::null_mut(),
+            keeper: NOBODY,
+            keeper_deadline: p::NO_DEADLINE,
+        }
     }
 
     /// Puts an idle P into the list. The caller counts it.
@@ -294,10 +299,7 @@ impl Sched {
 
     /// The earliest deadline of all Ps.
     pub(crate) fn next_deadline(&'static self) -> u64 {
-        self.ps()
-            .map(|p| p.timers.next_deadline.load(Ordering::Acquire))
-            .min()
-            .unwrap_or(p::NO_DEADLINE)
+        self.ps().map(|p| p.timers.next_deadline.load(Ordering::Acquire)).min().unwrap_or(p::NO_DEADLINE)
     }
 
     /// A P that goes on running has set a deadline: the keeper must know if it is earlier than what it

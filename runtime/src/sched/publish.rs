@@ -65,10 +65,10 @@ impl Sched {
     /// Moves the oldest half of what `p` keeps to where others can take it; wakes one of them. Owner of
     /// `p`, np 1 (or its signal handler, np 0).
     pub(crate) fn publish(&'static self, p: &'static P) {
-        let mut moved = p.local.conts.drain_oldest(
-            p.local.conts.len().div_ceil(2).min(p.shared_conts.room()),
-            |item| p.shared_conts.push(item).expect("there was room, and only the owner fills it"),
-        );
+        let mut moved =
+            p.local.conts.drain_oldest(p.local.conts.len().div_ceil(2).min(p.shared_conts.room()), |item| {
+                p.shared_conts.push(item).expect("there was room, and only the owner fills it")
+            });
         let fifo = p.fifo_len().div_ceil(2).min(p.shared_fifo.room());
         for _ in 0..fifo {
             let item = p.pop_fifo().expect("its length said so");

@@ -34,12 +34,10 @@ pub(crate) fn ready(g: GRef) {
     // SAFETY: `bound` holds null or the head of an M.
     let bound = unsafe { M::of_head(g.bound.load(Ordering::Relaxed)) };
     match (bound, m) {
-        (None, Some(m)) if g.owner.load(Ordering::Relaxed).cast_const() == m.owner => {
-            match m.p() {
-                Some(p) => ready_here(Sched::of_m(m), p, item_of(g)),
-                None => ready_from_outside(g),
-            }
-        }
+        (None, Some(m)) if g.owner.load(Ordering::Relaxed).cast_const() == m.owner => match m.p() {
+            Some(p) => ready_here(Sched::of_m(m), p, item_of(g)),
+            None => ready_from_outside(g),
+        },
         // (Its thread runs, so it is not frozen.)
         (Some(bound), Some(m)) if std::ptr::eq(bound, m) => m.push_next(g),
         (Some(bound), _) => ready_bound(g, bound),

@@ -10,6 +10,7 @@
 //! 1. A P is held by an M, or in the list of idle Ps, or *floating* (`P::floating`): retired and nobody's.
 //!    Which of the last two is decided under the lists' lock, where `max_procs` changes too; so growing
 //!    again finds every P that floats, and one that is still held simply goes on.
+#![forbid(unsafe_code)]
 
 use std::sync::atomic::Ordering;
 

@@ -13,6 +13,7 @@
 //! and then runs any crate's deferred destructors; they would have to run on a goroutine of their own,
 //! for nothing may allocate on the scheduler's stack. Ours allocates and runs nothing, so an M steals
 //! where it stands.
+#![forbid(unsafe_code)]
 
 use super::Sched;
 use crate::m::M;

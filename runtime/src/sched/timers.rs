@@ -7,6 +7,7 @@
 //! 2. The heap's lock is not held while a goroutine is queued, and for at most [`BATCH`] entries at once.
 //! 3. Any M may fire any P's timers. They are looked at by the P's owner (every 61st turn, and when it
 //!    runs out of work), by whoever searches, by the keeper (`idle`), and by sysmon, which asks a busy P.
+#![forbid(unsafe_code)]
 
 use std::sync::atomic::Ordering;
 
@@ -15,8 +16,8 @@ use super::ready::ready;
 use crate::g::GRef;
 use crate::p::{self, NO_DEADLINE, P};
 use crate::sys::clock;
-use crate::timer::heap::Heap;
 use crate::timer::entry::TimedWait;
+use crate::timer::heap::Heap;
 
 /// So many timers fire under one hold of the lock.
 const BATCH: usize = 32;

@@ -20,8 +20,8 @@ use std::thread;
 use super::Sched;
 use crate::cur;
 use crate::m::M;
-use crate::sys::{clock, futex, signal};
 use crate::sys::thread as os_thread;
+use crate::sys::{clock, futex, signal};
 use crate::util::abort::AbortOnUnwind;
 
 /// No runtime has more worker threads than this (Go's limit).
@@ -95,7 +95,7 @@ impl Sched {
             futex::wake(&self.live_threads, u32::MAX >> 1);
             if self.lingers.load(Ordering::Relaxed) {
                 loop {
-                    thread::park();
+                    futex::wait(&self.live_threads, self.live_threads.load(Ordering::Relaxed));
                 }
             }
         });

@@ -98,6 +98,7 @@ impl Cache {
     }
 
     /// The number of slots held.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.hot.len() + self.spare.len()
     }

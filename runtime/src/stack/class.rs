@@ -7,6 +7,7 @@
 //! 2. A request is rounded up to the next class, never down.
 //!
 //! Pure; called on every stack.
+#![forbid(unsafe_code)]
 
 use super::error::Error;
 

@@ -3,6 +3,7 @@
 //! The error is a small value, for the slab is asked for stacks where nothing may be allocated (scheduler
 //! stack, no-preempt sections). `?` turns it into an [`io::Error`] with the message: that allocates, so
 //! it is done on the way out to the user, after such sections.
+#![forbid(unsafe_code)]
 
 use std::{fmt, io};
 

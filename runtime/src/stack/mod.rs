@@ -56,7 +56,9 @@ pub(crate) use error::Error;
 pub(crate) use guard::Guard;
 pub(crate) use segment::Segment;
 pub(crate) use slot::{GO_BYTES, Slot};
-pub(crate) use trim::{trim_free, trim_idle, trim_parked};
+#[cfg(test)]
+pub(crate) use trim::trim_free;
+pub(crate) use trim::{trim_idle, trim_parked};
 pub(crate) use walk::{Cursor, Where, classify};
 
 use class::Kind;

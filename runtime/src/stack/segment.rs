@@ -30,6 +30,7 @@ impl Segment {
     }
 
     /// The slot that this segment is.
+    #[cfg(test)]
     pub(super) fn slot(self) -> Slot {
         self.0
     }

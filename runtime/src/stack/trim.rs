@@ -51,6 +51,7 @@ pub(crate) unsafe fn trim_parked(slot: Slot, sp: usize) -> usize {
 
 /// Gives back the memory of up to `max_slots` free slots, those first that have been free for long.
 /// Slots in processors' caches are out of its reach. Returns the bytes that were resident.
+#[cfg(test)]
 pub(crate) fn trim_free(max_slots: usize) -> usize {
     trim_pools(max_slots, true)
 }

@@ -54,11 +54,13 @@ pub(crate) fn affinity_count() -> io::Result<usize> {
 /// # Errors
 ///
 /// As [`affinity_count`].
+#[cfg(test)]
 pub(crate) fn affinity_cores() -> io::Result<Vec<usize>> {
     Ok(bits(&affinity_mask()?))
 }
 
 /// The positions of the bits that are set.
+#[cfg(test)]
 fn bits(mask: &[usize]) -> Vec<usize> {
     (0..mask.len() * BITS).filter(|core| mask[core / BITS] & (1 << (core % BITS)) != 0).collect()
 }

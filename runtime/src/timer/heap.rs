@@ -111,6 +111,7 @@ impl<T> Heap<T> {
     }
 
     /// Is there none?
+    #[cfg(test)]
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.nodes.is_empty()
@@ -172,17 +173,6 @@ impl<T> Heap<T> {
         self.remove_node(0);
         let value = self.free_slot(first.slot)?;
         Some((first.deadline_ns, value))
-    }
-
-    /// Takes all, in no order, and gives each with its key, which is stale from then on, to `sink`.
-    pub(crate) fn drain(&mut self, mut sink: impl FnMut(Key, u64, T)) {
-        // From the end: the heap is whole after every step.
-        while let Some(node) = self.nodes.pop() {
-            let key = Key { slot: node.slot, generation: self.entries[node.slot as usize].generation };
-            if let Some(value) = self.free_slot(node.slot) {
-                sink(key, node.deadline_ns, value);
-            }
-        }
     }
 
     /// Moves everything into `bigger`, which becomes this heap; keys stay valid. Returns the old storage,
@@ -416,25 +406,6 @@ mod tests {
         assert_eq!(none.next_deadline(), Some(5));
     }
 
-    #[test]
-    fn drain_gives_everything_and_makes_keys_stale() {
-        let mut heap = Heap::with_capacity(50);
-        let keys: Vec<Key> = (0..50).map(|i| heap.insert(i, i)).collect();
-        heap.remove(keys[10]);
-        let mut got = Vec::new();
-        heap.drain(|key, deadline, value| {
-            assert_eq!((key, deadline), (keys[value as usize], value));
-            got.push(value);
-        });
-        got.sort_unstable();
-        assert_eq!(got, (0..50).filter(|&i| i != 10).collect::<Vec<_>>());
-        assert!(keys.iter().all(|&key| heap.remove(key).is_none()));
-        assert!(heap.is_empty() && heap.has_room());
-        check(&heap);
-    }
-
-    /// 100,000 random operations for each of several seeds, against a `BTreeMap`. To replay a failure,
-    /// take the seed from its message.
     #[test]
     fn random_operations_agree_with_a_btree_map() {
         for seed in 0..8 {

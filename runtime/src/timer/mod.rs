@@ -1,4 +1,4 @@
-//! F1 and F8. Time: what is due when.
+//! F1. Time: what is due when.
 //!
 //! | file | floor | what |
 //! |---|---|---|

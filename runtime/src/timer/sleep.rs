@@ -1,8 +1,9 @@
-//! F8. Sleeping.
+//! F8b. Sleeping.
 //!
 //! A sleep is a wait whose token nobody has but the timer. Deadlines are kept to the nanosecond and
 //! served by threads whose timer slack is 1 ns; a goroutine is late by the kernel's wake-up time on an
 //! idle runtime, and by the current goroutine's slice on a busy one.
+#![forbid(unsafe_code)]
 
 use std::time::{Duration, Instant};
 

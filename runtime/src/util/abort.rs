@@ -3,6 +3,7 @@
 //! Scheduler code must not unwind: a half-made transition of a queue or a state word cannot be repaired.
 //! A value of [`AbortOnUnwind`] lives across such code and turns a panic in it, which is a bug of gort,
 //! into an abort of the process with a message.
+#![forbid(unsafe_code)]
 
 /// Aborts the process when dropped by unwinding. Defuse with `mem::forget` (or let it fall out of scope
 /// on a path that does not unwind).

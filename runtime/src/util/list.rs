@@ -1,4 +1,4 @@
-//! F0. The link of what can be queued.
+//! F0c. The link of what can be queued.
 //!
 //! A goroutine or a worker that waits in a queue is named by one word, a [`Link`] pointer: the first
 //! field of `g::G` and of `m::M`. Queues know links only, never what stands around them.
@@ -9,6 +9,7 @@
 //! 2. `next` belongs to whoever owns the object at the moment: the list that holds it, under that list's
 //!    lock or by its hand-over protocol.
 //! 3. Links are type-stable: they lie in memory that is never unmapped while a runtime can reach it.
+#![forbid(unsafe_code)]
 
 use std::ptr;
 

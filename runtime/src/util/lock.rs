@@ -1,4 +1,4 @@
-//! F0. The lock of the machine's slow paths.
+//! F0c. The lock of the machine's slow paths.
 //!
 //! # Invariants
 //!
@@ -53,14 +53,6 @@ impl<T> Lock<T> {
             self.lock_contended();
         }
         Guard { lock: self, _section: section }
-    }
-
-    /// The lock, if it is free now.
-    pub(crate) fn try_lock(&self) -> Option<Guard<'_, T>> {
-        let section = NoPreempt::enter();
-        // Acquire: pairs with the Release in `Guard::drop`.
-        let taken = self.word.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok();
-        taken.then(|| Guard { lock: self, _section: section })
     }
 
     #[cold]

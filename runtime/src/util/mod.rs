@@ -1,8 +1,8 @@
 //! F0. Small tools without policy.
 
 pub(crate) mod abort;
+pub(crate) mod list;
 #[cfg(not(loom))]
 pub(crate) mod lock;
-pub(crate) mod list;
 pub(crate) mod order;
 pub(crate) mod rng;

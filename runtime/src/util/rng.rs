@@ -50,6 +50,7 @@ impl Rng {
 
     /// A number in `0..n`; 0 if `n` is 0. Lemire's multiplication in place of a division; some numbers
     /// come up more often than others by a share of at most `n` / 2^32.
+    #[cfg(test)]
     #[inline]
     pub(crate) fn below(&self, n: u32) -> u32 {
         let high = self.next_u64() >> 32;

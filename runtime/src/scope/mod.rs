@@ -1,4 +1,4 @@
-//! F9. Goroutines that borrow.
+//! F9f. Goroutines that borrow.
 //!
 //! # Soundness
 //!
@@ -10,46 +10,26 @@
 //! The closure's panic is caught before the wait: a goroutine that panics keeps its thread, and must not
 //! wait there for goroutines that may be bound to it (`park`, invariant 3).
 
-use std::cell::Cell;
+pub(crate) mod count;
+
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::panic::{self, AssertUnwindSafe, Location};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::builder::{Builder, cannot_spawn};
-use crate::g::token::Token;
-use crate::g::wait::WaitReason;
 use crate::goroutine::Goroutine;
 use crate::join::{RawHandle, Result};
-use crate::park;
+use crate::scope::count::Count;
 use crate::spawn;
-use crate::sys::clock::NEVER;
 
 /// In which goroutines that borrow are spawned: see [`scope`].
 pub struct Scope<'scope, 'env: 'scope> {
-    data: Data,
+    count: Count,
     /// Invariant over both lifetimes: else `'scope` could shrink, and a goroutine borrow from inside.
     scope: PhantomData<&'scope mut &'scope ()>,
     env: PhantomData<&'env mut &'env ()>,
 }
-
-/// The count of a scope.
-///
-/// The owner's own unit is taken away last, by the owner, after it has written down its token: so whoever
-/// brings the count to zero is either the owner, who then need not wait, or a goroutine, which finds the
-/// token and an owner that waits for nobody else.
-pub(crate) struct Data {
-    /// Goroutines that have not ended, and one for the scope's owner.
-    running: AtomicUsize,
-    /// Has one panicked whose handle nobody joined?
-    panicked: AtomicBool,
-    /// Who waits at the end. Written by the owner before its unit goes, read by the last goroutine.
-    owner: Cell<Option<Token>>,
-}
-
-// SAFETY: `owner` is handed from the owner to the last goroutine by the count.
-unsafe impl Sync for Data {}
 
 /// Runs `f`, which may spawn goroutines that borrow from its surroundings, and waits for all of them.
 ///
@@ -89,52 +69,15 @@ pub fn scope<'env, F, T>(f: F) -> T
 where
     F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
 {
-    let data =
-        Data { running: AtomicUsize::new(1), panicked: AtomicBool::new(false), owner: Cell::new(None) };
-    let scope = Scope { data, scope: PhantomData, env: PhantomData };
+    let scope = Scope { count: Count::new(), scope: PhantomData, env: PhantomData };
     let result = panic::catch_unwind(AssertUnwindSafe(|| f(&scope)));
-    scope.data.wait();
+    scope.count.wait();
     match result {
         Err(payload) => panic::resume_unwind(payload),
-        // Relaxed: ordered by the count's last Release and Acquire.
-        Ok(_) if scope.data.panicked.load(Ordering::Relaxed) => {
+        Ok(_) if scope.count.has_panicked() => {
             panic!("a goroutine of the scope panicked")
         }
         Ok(value) => value,
-    }
-}
-
-impl Data {
-    /// A goroutine has ended. After this the scope may be gone.
-    ///
-    /// # Safety
-    ///
-    /// `this` is the scope in which the goroutine was spawned, and it has not left before.
-    pub(crate) unsafe fn leave(this: *const Data) {
-        // SAFETY: the scope waits for our unit.
-        let data = unsafe { &*this };
-        // Release: what the goroutine did; Acquire: the owner's token. Pairs with `wait` and the others.
-        if data.running.fetch_sub(1, Ordering::AcqRel) == 1 {
-            let token = data.owner.get().expect("the owner's unit went before, with its token");
-            if token.claim() {
-                park::make_ready(token);
-            }
-        }
-    }
-
-    /// A goroutine's panic that nobody has joined.
-    pub(crate) fn note_panic(&self) {
-        self.panicked.store(true, Ordering::Relaxed);
-    }
-
-    fn wait(&self) {
-        let _ = park::wait(WaitReason::Scope, NEVER, |token| {
-            self.owner.set(Some(token));
-            // Release: the token. Acquire: what the goroutines did. Pairs with `leave`.
-            self.running.fetch_sub(1, Ordering::AcqRel) != 1
-        });
-        // Acquire: pairs with the last goroutine's Release, if we had to wait.
-        debug_assert_eq!(self.running.load(Ordering::Acquire), 0);
     }
 }
 
@@ -156,7 +99,7 @@ impl<'scope> Scope<'scope, '_> {
 
 impl fmt::Debug for Scope<'_, '_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scope").field("running", &self.data.running).finish_non_exhaustive()
+        f.debug_struct("Scope").field("count", &self.count).finish_non_exhaustive()
     }
 }
 
@@ -178,19 +121,18 @@ impl Builder {
     {
         let site = Location::caller();
         let (sched, mut wish) = self.into_wish()?;
-        wish.scope = &raw const scope.data;
-        // Relaxed: the scope cannot end before its closure has.
-        scope.data.running.fetch_add(1, Ordering::Relaxed);
+        wish.scope = &raw const scope.count;
+        scope.count.enter();
         // SAFETY: F and T are Send; the scope waits for the goroutine, and what F borrows outlives the
         // scope; the handle, which holds T, does not outlive 'scope.
         match unsafe { spawn::spawn_in(sched, wish, site, f) } {
             Ok(spawned) => {
                 // SAFETY: just spawned with result T.
                 let raw = Some(unsafe { RawHandle::new(spawned) });
-                Ok(ScopedJoinHandle { raw, data: &scope.data })
+                Ok(ScopedJoinHandle { raw, count: &scope.count })
             }
             Err(error) => {
-                scope.data.running.fetch_sub(1, Ordering::Relaxed);
+                scope.count.take_back();
                 Err(error)
             }
         }
@@ -201,7 +143,7 @@ impl Builder {
 /// the scope waits for it all the same, and panics if it has panicked.
 pub struct ScopedJoinHandle<'scope, T> {
     raw: Option<RawHandle<T>>,
-    data: &'scope Data,
+    count: &'scope Count,
 }
 
 impl<T> ScopedJoinHandle<'_, T> {
@@ -234,7 +176,7 @@ impl<T> Drop for ScopedJoinHandle<'_, T> {
         if let Some(raw) = self.raw.take()
             && let Some(Err(_payload)) = raw.abandon()
         {
-            self.data.note_panic();
+            self.count.note_panic();
         }
     }
 }
