@@ -56,6 +56,8 @@ mod sysmon;
 mod testing;
 mod timer;
 mod util;
+#[cfg(not(loom))]
+pub mod waiter;
 
 #[cfg(not(loom))]
 pub use builder::{Builder, spawn};
@@ -83,5 +85,5 @@ pub use timer::sleep::{sleep, sleep_until};
 #[doc(hidden)]
 #[cfg(not(loom))]
 pub mod __private {
-    pub use crate::testing::{check, dump, test};
+    pub use crate::testing::{check, dump, on_scheduler_stack, test};
 }

@@ -5,7 +5,8 @@
 //! [`wait`] begins a wait of the caller, a goroutine or a foreign thread, hands its [`Token`] to a closure
 //! that publishes it (puts it into a channel's queue, say), and sleeps until somebody ends the wait, or
 //! the deadline passes. Who ends it: [`Token::claim`], which exactly one of all wakers wins; the winner
-//! may write into the waiter's frame; then [`Ready::ready`].
+//! may write into the waiter's frame; then [`make_ready`]. (`waiter` makes a safe interface of this, for
+//! primitives in other crates.)
 //!
 //! # Invariants
 //!

@@ -1,11 +1,13 @@
 //! F9g. What `#[gort::test]` and gort's own test fixture stand on. Not part of the public interface.
 #![forbid(unsafe_code)]
 
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use crate::inspect;
+use crate::m::M;
 use crate::runtime::{Builder, Runtime};
 
 /// How long a test may take before the watchdog fails it. Generous: it must never fire on a slow machine.
@@ -57,6 +59,12 @@ where
     assert!(runtime.shutdown_timeout(WATCHDOG), "threads did not end\n{text}");
     drop(guard);
     value
+}
+
+/// Is the caller on a worker's scheduler stack, where nothing may allocate?
+#[doc(hidden)]
+pub fn on_scheduler_stack() -> bool {
+    M::current().is_some_and(|m| m.g.load(Ordering::Relaxed).is_null())
 }
 
 /// A line for each goroutine and processor.

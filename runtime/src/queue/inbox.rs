@@ -111,6 +111,7 @@ impl fmt::Debug for Inbox {
 }
 
 #[cfg(all(test, not(loom)))]
+#[expect(clippy::disallowed_methods, reason = "the tests run on plain threads")]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 

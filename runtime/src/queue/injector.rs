@@ -104,6 +104,7 @@ impl Injector {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the tests run on plain threads")]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 

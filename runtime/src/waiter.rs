@@ -1,0 +1,161 @@
+//! F8b. What blocking primitives are built from: a wait that is handed a value.
+//!
+//! For authors of primitives (gort-sync); programs use those. Everything that blocks a goroutine, or a
+//! foreign thread on gort's primitives, comes down to [`wait`]: the waiter publishes a [`Waker`] and
+//! sleeps; of all who hold a copy, one wins [`Waker::claim`] and hands a value over; a deadline is one
+//! more contender.
+//!
+//! # Why this is safe
+//!
+//! 1. A waker points into the waiter's frame, and may be kept for ever. It follows the pointer only after
+//!    it has won the claim, and from then until [`Claim::wake`] the waiter cannot leave that frame
+//!    (`g::state`, `park` invariant 2).
+//! 2. The value is written by the one winner, and read by the waiter after the wake, which orders it.
+//! 3. A claim that is dropped without a value still wakes its waiter, which sees that it was let down.
+//!
+//! # Examples
+//!
+//! ```
+//! use std::sync::Mutex;
+//! use gort_runtime::WaitReason;
+//! use gort_runtime::waiter::{Waker, Woken, wait};
+//!
+//! // A place where one goroutine waits for a number.
+//! static WAITING: Mutex<Option<Waker<u32>>> = Mutex::new(None);
+//!
+//! gort_runtime::run(|| {
+//!     let receiver = gort_runtime::spawn(|| {
+//!         wait(WaitReason::Other, None, |waker| {
+//!             *WAITING.lock().expect("nobody panics") = Some(waker);
+//!             true
+//!         })
+//!     });
+//!     let waker = loop {
+//!         if let Some(waker) = WAITING.lock().expect("nobody panics").take() {
+//!             break waker;
+//!         }
+//!         gort_runtime::yield_now();
+//!     };
+//!     assert!(waker.claim().map(|claim| claim.wake(42)).is_some());
+//!     assert!(waker.claim().is_none(), "the wait is over");
+//!     assert_eq!(receiver.join().expect("no panic"), Woken::Value(42));
+//! });
+//! ```
+
+use std::cell::UnsafeCell;
+use std::fmt;
+use std::ptr::NonNull;
+use std::time::Instant;
+
+use crate::g::token::Token;
+use crate::g::wait::WaitReason;
+use crate::park;
+use crate::sys::clock;
+
+/// How a [`wait`] ended.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Woken<T> {
+    /// Somebody claimed it and handed this over.
+    Value(T),
+    /// Somebody claimed it and let it down: the claim was dropped.
+    LetDown,
+    /// The deadline passed first.
+    TimedOut,
+    /// `publish` decided not to wait.
+    Unpublished,
+}
+
+/// The right to try to end one wait. Copies compete; a late one loses and touches nothing.
+pub struct Waker<T> {
+    token: Token,
+    slot: NonNull<UnsafeCell<Option<T>>>,
+}
+
+/// A wait that has been won: [`wake`](Self::wake) hands the value over.
+#[must_use = "dropping a claim wakes the waiter with nothing"]
+pub struct Claim<T> {
+    token: Token,
+    slot: NonNull<UnsafeCell<Option<T>>>,
+}
+
+impl<T> Clone for Waker<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Waker<T> {}
+
+// SAFETY: the slot is touched by the winner of the claim alone; the value crosses threads, so T is Send.
+unsafe impl<T: Send> Send for Waker<T> {}
+// SAFETY: as above; sharing a waker is copying it.
+unsafe impl<T: Send> Sync for Waker<T> {}
+// SAFETY: a claim is the exclusive right to the slot.
+unsafe impl<T: Send> Send for Claim<T> {}
+// SAFETY: a shared claim gives access to nothing.
+unsafe impl<T: Send> Sync for Claim<T> {}
+
+/// Waits, as the calling goroutine or thread, until somebody claims the waker that `publish` made known,
+/// or until `deadline`.
+///
+/// `publish` is called once, before the sleep; it says whether to wait at all, and if not, must have made
+/// the waker known to nobody, or taken it back. It runs where no signal stops the goroutine: it must be
+/// short and not suspend, and must not allocate while it holds a lock.
+///
+/// # Blocking
+///
+/// Blocks the goroutine; on a thread that is none, the thread.
+#[inline]
+pub fn wait<T: Send>(
+    reason: WaitReason,
+    deadline: Option<Instant>,
+    publish: impl FnOnce(Waker<T>) -> bool,
+) -> Woken<T> {
+    let slot = UnsafeCell::new(None);
+    let deadline_ns = deadline.map_or(clock::NEVER, |deadline| {
+        clock::deadline_after(deadline.saturating_duration_since(Instant::now()))
+    });
+    let woken = park::wait(reason, deadline_ns, |token| publish(Waker { token, slot: NonNull::from(&slot) }));
+    match woken {
+        park::Woken::Unpublished => Woken::Unpublished,
+        park::Woken::TimedOut => Woken::TimedOut,
+        park::Woken::Ready => slot.into_inner().map_or(Woken::LetDown, Woken::Value),
+    }
+}
+
+impl<T> Waker<T> {
+    /// Wins the wait, or finds that somebody else has, or that it is over.
+    #[inline]
+    pub fn claim(self) -> Option<Claim<T>> {
+        self.token.claim().then_some(Claim { token: self.token, slot: self.slot })
+    }
+}
+
+impl<T> Claim<T> {
+    /// Hands `value` over and lets the waiter go on.
+    #[inline]
+    pub fn wake(self, value: T) {
+        // SAFETY: we won the claim: the frame stays until `make_ready`, and nobody else has the slot.
+        unsafe { *self.slot.as_ref().get() = Some(value) };
+        // `drop` wakes it.
+    }
+}
+
+impl<T> Drop for Claim<T> {
+    fn drop(&mut self) {
+        park::make_ready(self.token);
+    }
+}
+
+impl<T> fmt::Debug for Waker<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Waker").finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Debug for Claim<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Claim").finish_non_exhaustive()
+    }
+}
