@@ -51,6 +51,7 @@ use crate::g::token::Token;
 use crate::g::wait::WaitReason;
 use crate::park;
 use crate::sys::clock;
+use crate::util::abort::AbortOnUnwind;
 
 /// How a [`wait`] ended.
 #[must_use]
@@ -101,7 +102,7 @@ unsafe impl<T: Send> Sync for Claim<T> {}
 ///
 /// `publish` is called once, before the sleep; it says whether to wait at all, and if not, must have made
 /// the waker known to nobody, or taken it back. It runs where no signal stops the goroutine: it must be
-/// short and not suspend, and must not allocate while it holds a lock.
+/// short and not suspend, and must not allocate while it holds a lock. A panic in it aborts the process.
 ///
 /// # Blocking
 ///
@@ -116,7 +117,13 @@ pub fn wait<T: Send>(
     let deadline_ns = deadline.map_or(clock::NEVER, |deadline| {
         clock::deadline_after(deadline.saturating_duration_since(Instant::now()))
     });
-    let woken = park::wait(reason, deadline_ns, |token| publish(Waker { token, slot: NonNull::from(&slot) }));
+    let woken = park::wait(reason, deadline_ns, |token| {
+        // A waker that is known must not outlive the wait: no unwinding past it.
+        let abort = AbortOnUnwind("the closure that publishes a waker");
+        let published = publish(Waker { token, slot: NonNull::from(&slot) });
+        std::mem::forget(abort);
+        published
+    });
     match woken {
         park::Woken::Unpublished => Woken::Unpublished,
         park::Woken::TimedOut => Woken::TimedOut,
