@@ -5,7 +5,7 @@ use std::process;
 
 /// Takes at most `N` numbers from the command line; `None` for those that are left out. With anything
 /// else it says what was wrong, and how it is meant, and ends the process with status 2.
-pub fn numbers<const N: usize>(usage: &str, range: RangeInclusive<u64>) -> [Option<u64>; N] {
+pub(crate) fn numbers<const N: usize>(usage: &str, range: RangeInclusive<u64>) -> [Option<u64>; N] {
     let mut numbers = [None; N];
     for (place, argument) in std::env::args_os().skip(1).enumerate() {
         let text = argument.to_string_lossy();

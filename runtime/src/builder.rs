@@ -16,7 +16,8 @@ use crate::stack::Class;
 ///
 /// Where the caller may change threads (see [`ThreadLocals`]), the new goroutine runs at once and the
 /// caller goes on when it suspends or ends, perhaps on another thread; in the default mode the caller
-/// goes on, and the new goroutine is queued, to be run here or stolen.
+/// goes on, and the new goroutine is queued, to be run here or stolen. In every mode `spawn` may let others
+/// run first, as [`yield_now`](crate::yield_now) does.
 ///
 /// # Panics
 ///

@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 use crate::g::GRef;
 use crate::g::state::AfterReady;
 use crate::g::wait::WaitReason;
-use crate::m::M;
-use crate::park::{Woken, checkpoint, current_g, wait, yield_current};
+use crate::park::{Woken, current_g, stop_point, wait, yield_current};
 use crate::sched::ready::ready;
 use crate::sys::clock::{self, NEVER};
 
@@ -76,9 +75,7 @@ fn unpark(g: GRef, birth: u64) {
     {
         ready(g);
     }
-    if let Some(m) = M::current() {
-        checkpoint(m);
-    }
+    stop_point();
 }
 
 impl fmt::Debug for Goroutine {

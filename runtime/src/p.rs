@@ -201,6 +201,12 @@ impl P {
         self.attention.fetch_and(!bits, Ordering::AcqRel) & bits
     }
 
+    /// Gives the free stacks back to the slab. Owner only.
+    pub(crate) fn flush_stacks(&self) {
+        // SAFETY: the caller owns the P (invariant 1).
+        unsafe { &mut *self.local.stacks.get() }.flush_all();
+    }
+
     /// Appends to the FIFO. Owner only.
     #[inline(always)]
     pub(crate) fn push_fifo(&self, item: Item) {

@@ -146,24 +146,37 @@ pub(crate) fn yield_current() {
     }
 }
 
-/// A runtime call of a goroutine that does not suspend by itself: does what others ask of the P, if that
-/// needs the goroutine's help. Also where a stopped runtime's goroutines end up.
+/// A call after which the goroutine may give way (`spawn`): does so, if others ask it to. Also where a
+/// stopped runtime's goroutines end up.
 #[inline(always)]
-pub(crate) fn checkpoint(m: &M) {
-    if let Some(p) = m.p()
-        && p.attention() & (p::SLICE | p::STOP | p::TIMER | p::RETIRE) != 0
-    {
-        checkpoint_slow(p);
+pub(crate) fn checkpoint() {
+    const REASONS: u32 = p::SLICE | p::STOP | p::TIMER | p::RETIRE;
+    let section = NoPreempt::enter();
+    let asked = M::current().and_then(M::p).map_or(0, P::attention) & REASONS;
+    drop(section);
+    if asked != 0 {
+        checkpoint_slow(asked);
+    }
+}
+
+/// A call after which a goroutine does not give way, for its caller may hold a lock of std's, on which the
+/// next goroutine of the same thread would block (`unpark`): only stops, if the runtime has stopped.
+#[inline(always)]
+pub(crate) fn stop_point() {
+    let section = NoPreempt::enter();
+    let asked = M::current().and_then(M::p).map_or(0, P::attention) & p::STOP;
+    drop(section);
+    if asked != 0 {
+        checkpoint_slow(asked);
     }
 }
 
 #[cold]
 #[inline(never)]
-fn checkpoint_slow(p: &'static P) {
+fn checkpoint_slow(asked: u32) {
     let Some(g) = current_g() else { return };
-    if p.attention() & p::STOP != 0 {
-        let section = NoPreempt::enter();
-        suspend_in(section, g, Action::Stop);
+    if asked & p::STOP != 0 {
+        suspend_in(NoPreempt::enter(), g, Action::Stop);
     } else {
         yield_current();
     }

@@ -244,7 +244,7 @@ fn start_here(sched: &'static Sched, section: NoPreempt, m: &'static M, p: &'sta
         _ => {
             sched.push_cont(p, item_of(g));
             drop(section);
-            park::checkpoint(m);
+            park::checkpoint();
         }
     }
 }

@@ -3,8 +3,8 @@
 //! # The order
 //!
 //! 1. What anybody asked of the P (`attention`).
-//! 2. Every 61st turn: the injector, the timers, the inbox from other threads, the oldest continuation.
-//!    So nothing starves behind goroutines that keep readying one another.
+//! 2. Every 61st turn: the timers, the inbox from other threads, and in turn the injector, what the P has
+//!    published and nobody has taken, its oldest continuation. So nothing starves behind goroutines that keep readying one another.
 //! 3. The next slots: the goroutine just readied. It inherits the slice of who readied it; a slice that
 //!    is over (sysmon's bit) sends it to the tail of the FIFO.
 //! 4. In turn: the FIFO, the M's own inbox, the continuations. Each is first at least every fourth turn.
@@ -175,6 +175,13 @@ impl Sched {
         let now = clock::now_ns();
         self.fire_due(p, p, now);
         self.fire_retired(p, now);
-        self.injector.pop().or_else(|| p.local.conts.pop_oldest())
+        // Each of them is first in turn, so that none hides the others.
+        let first = p.counters.ticks.load(Ordering::Relaxed) / LOOK_AROUND;
+        (first..first + 4).find_map(|place| match place % 4 {
+            0 => self.injector.pop(),
+            1 => p.shared_fifo.pop(),
+            2 => p.shared_conts.pop(),
+            _ => p.local.conts.pop_oldest(),
+        })
     }
 }

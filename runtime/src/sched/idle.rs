@@ -237,6 +237,7 @@ impl Sched {
             m.searching.set(true);
             self.census.begin_search();
             m.word.set_running();
+            self.wake_sysmon();
             return true;
         }
         if m.has_bound_work() {

@@ -137,8 +137,7 @@ impl Sched {
         while let Some(item) = p.shared_conts.pop() {
             batch.push_back(item);
         }
-        // SAFETY: the caller owns the P.
-        unsafe { &mut *p.local.stacks.get() }.flush_all();
+        p.flush_stacks();
         if !batch.is_empty() {
             self.injector.push_batch(batch);
             self.wake_one();

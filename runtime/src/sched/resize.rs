@@ -56,6 +56,7 @@ impl Sched {
     fn let_float(&'static self, lists: &mut Lists, p: &'static P) {
         if lists.remove_p(p) {
             self.census.remove_idle();
+            p.flush_stacks();
             p.floating.store(true, Ordering::Relaxed);
         } else if !p.floating.load(Ordering::Relaxed) {
             p.ask(p::RETIRE);

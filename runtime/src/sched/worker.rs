@@ -157,8 +157,10 @@ impl Sched {
         }
         m.word.set_dead();
         if let Some(p) = m.let_go() {
-            // SAFETY: this thread holds the P.
-            unsafe { &mut *p.local.stacks.get() }.flush_all();
+            p.flush_stacks();
+        }
+        while let Some(p) = self.take_idle_p(&mut self.lists.lock()) {
+            p.flush_stacks();
         }
         // SAFETY: no M any more.
         unsafe { cur::set_head(std::ptr::null()) };
