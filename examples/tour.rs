@@ -179,12 +179,16 @@ fn yielding() -> io::Result<()> {
     section("Yielding");
     let runtime = runtime::Builder::new().procs(1).build()?;
     let log = Log::default();
-    let entries = log.clone();
-    runtime.run(move || {
+    let begun = AtomicUsize::new(0);
+    runtime.run(|| {
         gort::scope(|scope| {
             for name in ["tick", "tock"] {
-                let log = entries.clone();
+                let (log, begun) = (&log, &begun);
                 scope.spawn(move || {
+                    begun.fetch_add(1, Ordering::Relaxed);
+                    while begun.load(Ordering::Relaxed) < 2 {
+                        gort::yield_now();
+                    }
                     for _ in 0..3 {
                         log.add(name);
                         gort::yield_now();
@@ -202,8 +206,8 @@ fn yielding() -> io::Result<()> {
 }
 
 /// What happened, in order.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<&'static str>>>);
+#[derive(Default)]
+struct Log(Mutex<Vec<&'static str>>);
 
 impl Log {
     /// Nothing suspends while the lock is held, so a std mutex is right.

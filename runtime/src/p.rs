@@ -31,7 +31,7 @@
 //! | `TIMER` | a timer is due | sysmon, an idle M | the owner |
 //! | `RETIRE` | `set_max_procs` wants you gone | its caller | the owner; its caller, when it grows again |
 //! | `STOP` | the runtime is shutting down | shutdown | nobody |
-//! | `ALARM` | a deadline was set while some M is idle: does it know? | the owner | the owner |
+//! | `ALARM` | a deadline was set while some P is idle: does an idle M know? | the owner | the owner |
 //! | `JUDGE` | a lone item was published on trial (`sched::publish`) | the owner | the owner |
 
 use std::cell::{Cell, UnsafeCell};

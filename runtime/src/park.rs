@@ -103,7 +103,7 @@ fn wait_goroutine(
 fn suspend_in(section: NoPreempt, g: GRef, action: Action) {
     // The section's guard would restore np on the thread that we are on afterwards: do it by hand.
     std::mem::forget(section);
-    if std::thread::panicking() {
+    if std::thread::panicking() && action != Action::Stop {
         stay_on_thread(g, action == Action::Park);
     } else if action == Action::Park && g.state.try_unpark_self() {
         // The waker was faster than the switch.
@@ -174,11 +174,18 @@ pub(crate) fn stop_point() {
 #[cold]
 #[inline(never)]
 fn checkpoint_slow(asked: u32) {
-    let Some(g) = current_g() else { return };
     if asked & p::STOP != 0 {
-        suspend_in(NoPreempt::enter(), g, Action::Stop);
+        stop_current();
     } else {
         yield_current();
+    }
+}
+
+/// The caller, a goroutine of a runtime that has stopped, ends up here: it does not return.
+#[cold]
+pub(crate) fn stop_current() {
+    if let Some(g) = current_g() {
+        suspend_in(NoPreempt::enter(), g, Action::Stop);
     }
 }
 

@@ -122,6 +122,9 @@ where
     F: FnOnce() -> T,
 {
     if sched.is_stopping() {
+        if M::current().is_some_and(|m| m.owner == sched.as_owner()) {
+            park::stop_current();
+        }
         return Err(stopped());
     }
     let class = wish.class.unwrap_or(sched.settings.class);

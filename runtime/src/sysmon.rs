@@ -23,7 +23,7 @@
 //! 3. A signal may come late, to a thread that runs something else meanwhile: the handler looks at what
 //!    is true then, and publishing too much harms nobody.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 
 use crate::cur;
 use crate::g::G;
@@ -47,6 +47,9 @@ const TRIM_BATCH: usize = 512;
 /// The time from the end of a pass over all goroutines to the next.
 const PASS_NS: u64 = 1_000_000_000;
 
+/// What the switch itself may have below the stack pointer that was saved before it, in a debug build.
+const SWITCH_FRAMES_BYTES: usize = 2048;
+
 /// Two passes: the first notes who waits, the second trims who still does.
 const TRIM_PASSES: u32 = 2;
 
@@ -54,8 +57,7 @@ impl Sched {
     /// Somebody runs again: sysmon must watch. One load while it is awake.
     #[inline]
     pub(crate) fn wake_sysmon(&self) {
-        if self.sysmon_awake.load(Ordering::Relaxed) == 0 && self.sysmon_awake.swap(1, Ordering::Release) == 0
-        {
+        if self.sysmon_awake.load(Ordering::SeqCst) == 0 && self.sysmon_awake.swap(1, Ordering::SeqCst) == 0 {
             futex::wake(&self.sysmon_awake, 1);
         }
     }
@@ -105,9 +107,10 @@ fn nap(sched: &'static Sched, tick_ns: u64) {
 
 /// Everything is idle: sleeps until `wake_sysmon`.
 fn sleep(sched: &'static Sched) {
-    // SeqCst: store, then load of the census; pairs with the census' own SeqCst in `remove_idle`, after
-    // which the waker reads this word.
+    // SeqCst: store, fence, then load of the census; pairs with `remove_idle`, after which the waker reads
+    // this word.
     sched.sysmon_awake.store(0, Ordering::SeqCst);
+    fence(Ordering::SeqCst);
     if (sched.census.idle() as usize) < sched.max_procs() || sched.is_stopping() {
         sched.sysmon_awake.store(1, Ordering::SeqCst);
         return;
@@ -131,7 +134,11 @@ fn watch(sched: &'static Sched, p: &'static P, seen: &mut Seen, now_ns: u64) -> 
     }
     // SAFETY: null or the head of an M, which is never freed.
     let Some(m) = (unsafe { M::of_head(p.m.load(Ordering::Relaxed)) }) else { return false };
-    let others_wait = p.private_len() != 0 || m.local_len() != 0 || !m.remote.is_empty();
+    let others_wait = p.private_len() != 0
+        || m.local_len() != 0
+        || !m.remote.is_empty()
+        || p.has_shared()
+        || !sched.injector.is_empty();
     if others_wait && now_ns.saturating_sub(seen.slice_since_ns) >= TICK_NS {
         p.ask(p::SLICE);
     }
@@ -217,15 +224,23 @@ fn trim_parked(sched: &'static Sched, g: &'static G) {
     if seen & 1 == 1 || !g.state.borrow_waiting(ticket) {
         return;
     }
+    if !g.frozen.load(Ordering::Relaxed).is_null() {
+        // Its thread stands on the stack. (Visible now: `borrow_waiting` acquires.)
+        if g.state.left_stack() == AfterLeaving::Queue {
+            ready(g);
+        }
+        return;
+    }
     g.trim_seen.store(ticket.to_raw() << 1 | 1, Ordering::Relaxed);
     let sp = g.saved_sp.load(Ordering::Relaxed);
+    let margin = |low: usize| sp.saturating_sub(SWITCH_FRAMES_BYTES).max(low);
     match stack::classify(sp) {
         Some(Where::Slot(slot)) if slot == g.slot() => {
             // SAFETY: borrowed: nobody runs on the stack until `left_stack`, and `sp` is what it saved.
-            unsafe { stack::trim_parked(slot, sp) };
+            unsafe { stack::trim_parked(slot, margin(slot.low())) };
         }
         // SAFETY: as above: it is suspended in this segment.
-        Some(Where::Segment(segment)) => drop(unsafe { segment.trim_parked(sp) }),
+        Some(Where::Segment(segment)) => _ = unsafe { segment.trim_parked(margin(segment.low())) },
         _ => {}
     }
     if g.state.left_stack() == AfterLeaving::Queue {

@@ -21,7 +21,7 @@ fn meet(place: &AtomicUsize, count: usize) {
 fn goroutines_that_spin_for_one_another_run_at_the_same_time() {
     at(&[2, 4, 8], |setting| {
         let procs = setting.procs;
-        for _ in 0..30 {
+        for _ in 0..10 {
             let turn = Arc::new(AtomicUsize::new(0));
             let handles: Vec<_> = (0..procs)
                 .map(|n| {

@@ -143,10 +143,14 @@ fn in_the_default_mode_a_started_goroutine_never_changes_threads() {
         let setting = Setting::new(procs, Mode::PerWorker);
         setting.check(|| {
             let mine = tid();
+            let met = Arc::new(AtomicUsize::new(0));
             let handles: Vec<_> = (0..64)
                 .map(|n| {
-                    let mut rng = setting.rng(n);
+                    let (mut rng, met) = (setting.rng(n as u64), Arc::clone(&met));
                     spawn(move || {
+                        // The first ones hold a thread each until there are as many as processors.
+                        met.fetch_add(1, Ordering::SeqCst);
+                        spin_until(|| met.load(Ordering::SeqCst) >= procs);
                         let (thread, id) = (tid(), thread::current().id());
                         for _ in 0..100 {
                             match rng.below(5) {
@@ -164,7 +168,7 @@ fn in_the_default_mode_a_started_goroutine_never_changes_threads() {
                 })
                 .collect();
             let threads: HashSet<i64> = handles.into_iter().map(|handle| handle.join().unwrap()).collect();
-            assert!(threads.len() > 1, "nobody was ever stolen");
+            assert!(threads.len() >= procs, "nobody was ever stolen");
             assert_eq!(tid(), mine, "main is a goroutine as any other");
         });
     }

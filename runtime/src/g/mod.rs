@@ -79,9 +79,9 @@ mod record {
         /// Who spawned it, and how often that one had been resumed then: to go on with it directly at the
         /// end, if it has not run since. Compared, never followed.
         pub(crate) parent: Cell<*const G>,
-        pub(crate) parent_resumes: Cell<u32>,
+        pub(crate) parent_resumes: Cell<u64>,
         /// How often it has been resumed.
-        pub(crate) resumes: Cell<u32>,
+        pub(crate) resumes: Cell<u64>,
         /// The token of `park` and `unpark`.
         pub(crate) unpark: Unpark,
         /// The stack pointer when it last left its stack.

@@ -2,8 +2,8 @@
 //!
 //! | state | meaning | set by | from |
 //! |---|---|---|---|
-//! | `Running` 0 | has a P and runs goroutines, or looks for some | itself, with a P | Queued |
-//! | `Idle` 1 | has no P, sleeps or is about to | itself | Running |
+//! | `Running` 0 | has a P and runs goroutines, or looks for some; or is about to go idle | itself | Queued |
+//! | `Idle` 1 | has no P, sleeps or is about to | itself | Running; Queued, when it had won its own word for nothing |
 //! | `Queued` 2 | stands in a run queue, or has been given a P | whoever wins it; itself | Idle, Frozen; Running |
 //! | `Frozen` 3 | sleeps with a goroutine on top of it that only this thread may go on with | itself | Running |
 //! | `Dead` 4 | its thread has ended | itself | Running, Idle |

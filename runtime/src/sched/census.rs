@@ -23,8 +23,8 @@
 //!
 //! *Sleep*:
 //! 1. `idle += 1`; full fence; 2. set `HUNGRY` on every P; 3. give up the role, if it had it; 4. heavy fence;
-//!    5. look at every public queue, and every timer, once more: if there is work, take a P back and
-//!    search; else sleep.
+//!    5. look at every public queue once more: if there is work, take a P back and search; else look at
+//!    the timers (`idle::keep_time`), and sleep.
 //!
 //! *Clear `HUNGRY`* (the owner of a P, when it finds it set and publishes): 1. clear; 2. full fence;
 //! 3. if `idle > 0` or `searching > 0`, set it again. (A searcher sets the bit of a P whose private work
@@ -42,8 +42,13 @@
 //! - *Private.* The light fence is a full one as seen by the heavy fence. If Z's heavy fence comes first,
 //!   S's step 3 sees HUNGRY (2 precedes 4) unless it was cleared since: but whoever clears it looks at
 //!   `idle` after a fence and sets it again while any P is idle. So S publishes. If S's comes first, then
-//!   Z has set HUNGRY on a P whose private work S has pushed: the owner finds the bit at its next
-//!   runtime call, or sysmon's signal makes it look. Z may sleep: the request stands in the bit.
+//!   Z has set HUNGRY on a P whose private work S has pushed: the owner finds the bit at its next push or
+//!   its next turn (`find`), or, if it comes to neither, sysmon's signal publishes. Z may sleep: the
+//!   request stands in the bit.
+//!
+//! A third way of giving the role up: a submitter that claimed it finds no P or no M to wake. It does so
+//! under the lists' lock, under which Ms go idle: an M that sleeps did so before (then it was in the list,
+//! and its P too), or its look comes after every submit that relied on the role.
 //!
 //! The loom models at the end run both cases with the real counters.
 #![forbid(unsafe_code)]

@@ -3,8 +3,9 @@
 //! # The order
 //!
 //! 1. What anybody asked of the P (`attention`).
-//! 2. Every 61st turn: the timers, the inbox from other threads, and in turn the injector, what the P has
-//!    published and nobody has taken, its oldest continuation. So nothing starves behind goroutines that keep readying one another.
+//! 2. Every 61st turn: the timers, the inbox from other threads, and whoever's turn it is among: the
+//!    injector, what the P has published and nobody has taken, its oldest continuation, the FIFO, the M's
+//!    inbox. So nothing starves behind goroutines that keep readying one another.
 //! 3. The next slots: the goroutine just readied. It inherits the slice of who readied it; a slice that
 //!    is over (sysmon's bit) sends it to the tail of the FIFO.
 //! 4. In turn: the FIFO, the M's own inbox, the continuations. Each is first at least every fourth turn.
@@ -15,6 +16,7 @@
 use std::sync::atomic::Ordering;
 
 use super::Sched;
+use super::ready::item_of;
 use crate::g::{G, GRef};
 use crate::m::M;
 use crate::p::{self, P};
@@ -49,8 +51,15 @@ impl Sched {
     pub(crate) fn find(&'static self, m: &'static M, p: &'static P) -> Found {
         let turn = p.counters.ticks.load(Ordering::Relaxed);
         p::count(&p.counters.ticks, 1);
-        if p.attention() & !p::HUNGRY != 0 && !self.attend(m, p) {
-            return Found::GaveUp;
+        let attention = p.attention();
+        if attention != 0 {
+            if attention & !p::HUNGRY != 0 && !self.attend(m, p) {
+                return Found::GaveUp;
+            }
+            // It has gone on without a push since somebody went idle, or has stolen a batch.
+            if attention & p::HUNGRY != 0 && p.private_len() > 1 {
+                self.offer(p);
+            }
         }
         if is_look(turn)
             && let Some(item) = self.look_around(m, p)
@@ -102,7 +111,6 @@ impl Sched {
         match m.take_next().or_else(|| m.pop_local()) {
             Some(g) => {
                 p::count(&p.counters.slices, 1);
-                self.end_search(m);
                 Found::Run(g)
             }
             None => Found::Nothing,
@@ -118,9 +126,6 @@ impl Sched {
     /// A goroutine to run; or a worker whose turn it is to have the P.
     #[inline(always)]
     fn found(&'static self, m: &'static M, p: &'static P, item: Item) -> Found {
-        if m.searching.get() {
-            self.end_search(m);
-        }
         match item.kind() {
             // SAFETY: its kind is G.
             Kind::G => Found::Run(unsafe { G::of_link(item.as_ptr()) }),
@@ -177,11 +182,13 @@ impl Sched {
         self.fire_retired(p, now);
         // Each of them is first in turn, so that none hides the others.
         let first = p.counters.ticks.load(Ordering::Relaxed) / LOOK_AROUND;
-        (first..first + 4).find_map(|place| match place % 4 {
+        (first..first + 6).find_map(|place| match place % 6 {
             0 => self.injector.pop(),
             1 => p.shared_fifo.pop(),
             2 => p.shared_conts.pop(),
-            _ => p.local.conts.pop_oldest(),
+            3 => p.local.conts.pop_oldest(),
+            4 => p.pop_fifo(),
+            _ => m.pop_local().map(item_of),
         })
     }
 }

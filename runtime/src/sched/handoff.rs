@@ -46,7 +46,6 @@ impl Sched {
         g.frozen.store(ptr::from_ref(m.head()).cast_mut(), Ordering::Release);
         let bound = g.bound.swap(ptr::from_ref(m.head()).cast_mut(), Ordering::Release);
         m.word.set_frozen();
-        self.creator.note_frozen(1);
         self.pass_on(m);
         if !parking || g.state.left_stack() == AfterLeaving::Queue {
             // Ready already: it waits for its turn only.
@@ -62,7 +61,6 @@ impl Sched {
             m.sleep_until(clock::NEVER);
         }
         m.word.set_running();
-        self.creator.note_frozen(-1);
         g.state.set_running();
         g.bound.store(bound, Ordering::Relaxed);
         g.frozen.store(ptr::null_mut(), Ordering::Relaxed);
@@ -83,7 +81,7 @@ impl Sched {
         }
         drop(lists);
         self.drain(p);
-        self.put_idle_p(&mut self.lists.lock(), p);
+        self.release_p(&mut self.lists.lock(), p);
         self.creator.ask();
         self.wake_one();
     }

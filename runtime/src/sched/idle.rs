@@ -154,15 +154,16 @@ impl Sched {
     #[cold]
     fn wake_searcher(&'static self) {
         let mut lists = self.lists.lock();
+        // The role is given up under the lock, if it must be: an M goes idle under the same lock, so one
+        // that saw nothing before saw no later submit rely on us either (`census`).
         let Some(p) = self.take_idle_p(&mut lists) else {
-            drop(lists);
             self.census.end_search();
             return;
         };
         let Some(m) = lists.pop_m() else {
             self.put_idle_p(&mut lists, p);
-            drop(lists);
             self.census.end_search();
+            drop(lists);
             // A P without a thread: the new M will take it.
             self.creator.ask();
             return;
@@ -244,6 +245,8 @@ impl Sched {
             // Every P is busy: wait in the queue, like a goroutine.
             drop(lists);
             self.injector.push(m.item());
+            // Who held the Ps a moment ago may be going idle.
+            self.wake_one();
             return false;
         }
         m.word.set_idle();

@@ -105,8 +105,6 @@ mod record {
         ps_made: AtomicUsize,
         /// How many Ps may run: GOMAXPROCS.
         pub(crate) max_procs: AtomicUsize,
-        /// Serialises `set_max_procs`.
-        pub(crate) resize: std::sync::Mutex<()>,
         pub(crate) census: Census,
         pub(crate) lists: Lock<Lists>,
         pub(crate) injector: Injector,
@@ -135,7 +133,6 @@ mod record {
                 ps: ps.into_boxed_slice(),
                 ps_made: AtomicUsize::new(0),
                 max_procs: AtomicUsize::new(settings.procs),
-                resize: std::sync::Mutex::new(()),
                 census: Census::new(),
                 lists: Lock::new(Lists::new()),
                 injector: Injector::new(),
@@ -173,16 +170,27 @@ mod record {
             ptr::from_ref(self).cast()
         }
 
-        /// Makes the first `count` Ps exist, idle and in the list of idle Ps. Allocates. One caller at a
-        /// time.
+        /// Makes the first `count` Ps exist; the new ones are idle. Allocates, outside of the lock.
         pub(crate) fn make_ps(&'static self, count: usize) {
-            for id in self.ps_made.load(Ordering::Relaxed)..count {
-                let p = P::new(id as u32, self.settings.seed.wrapping_add(id as u64 * 0x9e37_79b9));
-                let p: &'static P = Box::leak(Box::new(p));
+            loop {
+                let id = self.ps_made();
+                if id >= count {
+                    return;
+                }
+                let seed = self.settings.seed.wrapping_add(id as u64 * 0x9e37_79b9);
+                let p = Box::new(P::new(id as u32, seed));
+                let mut lists = self.lists.lock();
+                if self.ps_made() != id {
+                    // Somebody else was faster. Freed outside of the lock.
+                    drop(lists);
+                    drop(p);
+                    continue;
+                }
+                let p: &'static P = Box::leak(p);
                 self.ps[id].store(ptr::from_ref(p).cast_mut(), Ordering::Release);
-                // Release: pairs with the Acquire in `ps`.
+                // Release: pairs with the Acquire in `ps_made`.
                 self.ps_made.store(id + 1, Ordering::Release);
-                self.put_idle_p(&mut self.lists.lock(), p);
+                self.release_p(&mut lists, p);
             }
         }
 

@@ -16,7 +16,8 @@ use super::Sched;
 use crate::cur::NoPreempt;
 use crate::g::GRef;
 use crate::m::M;
-use crate::p::P;
+use crate::p::{self, P};
+use crate::prim::light_fence;
 use crate::queue::Item;
 
 /// The goroutine as queues name it.
@@ -98,7 +99,11 @@ pub(crate) fn queue_m(m: &'static M) {
     match here {
         Some(p) => {
             p.push_fifo(m.item());
-            sched.offer(p);
+            // Not `offer`: a thread that waits is no continuation of the one that runs.
+            light_fence();
+            if p.attention() & p::HUNGRY != 0 {
+                sched.publish(p);
+            }
         }
         None => {
             sched.injector.push(m.item());

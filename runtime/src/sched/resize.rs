@@ -29,10 +29,10 @@ impl Sched {
 
     /// Changes it; returns what it was. On a goroutine or a foreign thread: it allocates.
     pub(crate) fn set_max_procs(&'static self, procs: usize) -> usize {
-        let one_at_a_time = self.resize.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let before = self.max_procs();
+        let before;
         {
             let mut lists = self.lists.lock();
+            before = self.max_procs();
             self.max_procs.store(procs, Ordering::SeqCst);
             for id in procs..self.ps_made() {
                 self.let_float(&mut lists, self.p(id));
@@ -46,7 +46,6 @@ impl Sched {
             }
         }
         self.make_ps(procs);
-        drop(one_at_a_time);
         let _section = NoPreempt::enter();
         self.wake_one();
         before
@@ -67,12 +66,13 @@ impl Sched {
     pub(crate) fn retire(&'static self, m: &'static M, p: &'static P) {
         self.drain(p);
         self.end_search(m);
+        m.let_go();
+        self.release_p(&mut self.lists.lock(), p);
+        // Only now: who finds the M in the queue gives it a P at once.
         if m.has_bound_work() {
             m.word.set_queued();
             self.injector.push(m.item());
         }
-        m.let_go();
-        self.release_p(&mut self.lists.lock(), p);
         self.wake_one();
     }
 

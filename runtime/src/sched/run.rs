@@ -47,7 +47,12 @@ impl Sched {
             && !self.is_stopping()
         {
             match self.find(m, p) {
-                Found::Run(g) => self.execute(m, g),
+                Found::Run(g) => {
+                    if m.searching.get() {
+                        self.end_search(m);
+                    }
+                    self.execute(m, g);
+                }
                 Found::GaveUp => return,
                 Found::Nothing => self.idle(m),
             }
@@ -62,7 +67,7 @@ impl Sched {
                 m.bound_count.set(m.bound_count.get() + 1);
             }
             g.state.set_running();
-            g.resumes.set(g.resumes.get().wrapping_add(1));
+            g.resumes.set(g.resumes.get() + 1);
             m.g.store(ptr::from_ref(g).cast_mut(), Ordering::Relaxed);
             // SAFETY: it came from a queue, or is new, or is the parent that was queued: ours alone.
             let outcome = unsafe { Coro::resume(g.coro.get()) };

@@ -4,7 +4,7 @@
 //!
 //! Making a thread allocates, so neither the scheduler nor sysmon nor a signal handler may do it
 //! (`sched`, invariant 2): they ask, and the creator, one thread of each runtime, makes an M ahead of
-//! need: as many as there are Ps and frozen Ms, and one to spare. The first M is made by whoever starts
+//! need: so that one is always idle, to spare. The first M is made by whoever starts
 //! the runtime, so that an error can be told.
 //!
 //! # Threads
@@ -21,7 +21,7 @@ use super::Sched;
 use crate::cur;
 use crate::m::M;
 use crate::sys::thread as os_thread;
-use crate::sys::{clock, futex, signal};
+use crate::sys::{self, clock, futex, signal};
 use crate::util::abort::AbortOnUnwind;
 
 /// No runtime has more worker threads than this (Go's limit).
@@ -35,27 +35,21 @@ const RETRY_NS: u64 = 10_000_000;
 pub(crate) struct Creator {
     /// 1: an M is wanted. A futex.
     wanted: AtomicU32,
-    /// How many Ms sleep beneath a goroutine: each needs a substitute.
-    frozen: AtomicU32,
     /// Has a failure to make a thread been reported?
     complained: AtomicBool,
 }
 
 impl Creator {
     pub(crate) fn new() -> Self {
-        Creator { wanted: AtomicU32::new(0), frozen: AtomicU32::new(0), complained: AtomicBool::new(false) }
+        Creator { wanted: AtomicU32::new(0), complained: AtomicBool::new(false) }
     }
 
-    /// Asks for one more M. Safe on every stack; costs a load if somebody has asked already.
+    /// Asks for one more M: no M is idle. Safe on every stack.
     pub(crate) fn ask(&self) {
-        if self.wanted.load(Ordering::Relaxed) == 0 && self.wanted.swap(1, Ordering::Release) == 0 {
+        // SeqCst: after what made the caller ask (or stop), before the creator's own swap.
+        if self.wanted.swap(1, Ordering::SeqCst) == 0 {
             futex::wake(&self.wanted, 1);
         }
-    }
-
-    /// One M more or fewer sleeps beneath a goroutine.
-    pub(crate) fn note_frozen(&self, by: i32) {
-        self.frozen.fetch_add(by as u32, Ordering::Relaxed);
     }
 }
 
@@ -112,28 +106,26 @@ impl Sched {
     /// The creator's loop.
     fn create(&'static self) {
         loop {
-            while self.creator.wanted.load(Ordering::Acquire) == 0 && !self.is_stopping() {
+            // SeqCst: taken before anything is looked at: an ask that comes later finds 0, and wakes us.
+            while self.creator.wanted.swap(0, Ordering::SeqCst) == 0 && !self.is_stopping() {
                 futex::wait(&self.creator.wanted, 0);
             }
             if self.is_stopping() {
                 return;
             }
+            // An idle M takes whatever was meant. There are never more Ms than hold a P, wait for one in a
+            // queue or sleep beneath a goroutine, and one to spare.
             let made = self.ms_made.load(Ordering::Relaxed);
-            let needed = self.max_procs() as u32 + self.creator.frozen.load(Ordering::Relaxed) + 1;
-            let mut failed = false;
-            if made < needed.min(MAX_MS)
-                && let Err(error) = self.start_m()
-            {
-                failed = true;
-                if !self.creator.complained.swap(true, Ordering::Relaxed) {
-                    eprintln!("gort: {error}; going on with {made} worker threads");
-                }
+            if self.lists.lock().has_m() || made >= MAX_MS {
+                continue;
             }
-            self.creator.wanted.store(0, Ordering::Release);
-            if failed {
+            if let Err(error) = self.start_m() {
+                if !self.creator.complained.swap(true, Ordering::Relaxed) {
+                    sys::complain(&format!("gort: {error}; going on with {made} worker threads\n"));
+                }
                 // Nobody asks again for work that is queued already: ask ourselves, later.
                 futex::wait_until(&self.creator.wanted, 0, clock::now_ns() + RETRY_NS);
-                self.creator.wanted.store(1, Ordering::Release);
+                self.creator.ask();
             }
         }
     }
@@ -148,6 +140,8 @@ impl Sched {
         m.tid.store(os_thread::current_tid(), Ordering::Release);
         while !self.is_stopping() {
             if m.p().is_some() {
+                // It may have queued itself, and been given a P before it slept.
+                m.word.set_running();
                 self.schedule(m);
             } else if m.word.is_queued() {
                 self.sleep(m);
@@ -159,7 +153,9 @@ impl Sched {
         if let Some(p) = m.let_go() {
             p.flush_stacks();
         }
-        while let Some(p) = self.take_idle_p(&mut self.lists.lock()) {
+        loop {
+            let idle = self.take_idle_p(&mut self.lists.lock());
+            let Some(p) = idle else { break };
             p.flush_stacks();
         }
         // SAFETY: no M any more.

@@ -8,6 +8,13 @@ pub(crate) mod memory;
 pub(crate) mod signal;
 pub(crate) mod thread;
 
+/// Writes to the standard error stream without the lock of `eprintln!`, which a goroutine may hold that
+/// does not run. For the runtime's own threads.
+pub(crate) fn complain(text: &str) {
+    // SAFETY: reads `text`, alive for the call. A failure to complain is nothing to complain about.
+    unsafe { libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len()) };
+}
+
 /// The calling thread's `errno`.
 pub(crate) fn errno() -> i32 {
     // SAFETY: the location is this thread's own, read at once.
