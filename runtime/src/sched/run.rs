@@ -76,9 +76,18 @@ impl Sched {
             let Some(p) = m.p() else { return };
             g = match outcome {
                 Outcome::Suspended(Action::Spawn) => {
+                    let child =
+                        m.handed.take().expect("a goroutine that asks for Spawn hands its child over");
                     g.state.set_runnable();
                     self.push_cont(p, item_of(g));
-                    m.handed.take().expect("a goroutine that asks for Spawn hands its child over")
+                    if p.attention() & !p::HUNGRY != 0 || self.is_time_to_look(p) {
+                        // A chain of spawns must not run on for ever: others first.
+                        p.push_fifo(item_of(child));
+                        self.offer(p);
+                        return;
+                    }
+                    p::count(&p.counters.ticks, 1);
+                    child
                 }
                 Outcome::Suspended(Action::Yield) => return self.requeue(m, p, g),
                 Outcome::Suspended(Action::Park) => {
