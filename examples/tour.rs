@@ -35,12 +35,12 @@ fn main() -> io::Result<()> {
     spawning();
     panics();
     borrowing();
+    a_hundred_thousand();
     parking();
     sleeping();
     yielding()?;
     locals();
     deep_stacks()?;
-    a_hundred_thousand();
     who_ran_where()?;
     orders()?;
     more_processors()?;
@@ -125,6 +125,39 @@ fn borrowing() {
     println!("four goroutines have doubled a quarter of a Vec each: the sum is {sum}");
     println!("two have read one String: {length} letters, the first is {first:?}");
     assert_eq!((sum, length, first), (1_001_000, 8, Some('b')));
+}
+
+/// A goroutine that waits keeps one page.
+fn a_hundred_thousand() {
+    section("A hundred thousand at once");
+    const MANY: usize = 100_000;
+    static HAVE_COME: AtomicUsize = AtomicUsize::new(0);
+    static MAY_GO: AtomicBool = AtomicBool::new(false);
+    let before = memory::status_bytes("VmRSS");
+    let handles: Vec<_> = (0..MANY)
+        .map(|n| {
+            gort::spawn(move || {
+                HAVE_COME.fetch_add(1, Ordering::Relaxed);
+                while !MAY_GO.load(Ordering::Acquire) {
+                    gort::park();
+                }
+                n
+            })
+        })
+        .collect();
+    while HAVE_COME.load(Ordering::Relaxed) < MANY {
+        gort::sleep(Duration::from_millis(1));
+    }
+    let used = memory::status_bytes("VmRSS") - before;
+    println!("{} goroutines are alive", gort::num_goroutines());
+    println!("each takes {} bytes of memory while it waits, its handle included", used / MANY as u64);
+    assert_eq!(gort::num_goroutines(), MANY + 1, "they and main");
+
+    MAY_GO.store(true, Ordering::Release);
+    handles.iter().for_each(|handle| handle.goroutine().unpark());
+    let sum: usize = handles.into_iter().map(|handle| handle.join().expect("no panic")).sum();
+    println!("all have been woken and joined; {} is left, which is main", gort::num_goroutines());
+    assert_eq!((sum, gort::num_goroutines()), (MANY * (MANY - 1) / 2, 1));
 }
 
 /// `park` waits for an `unpark`; one that comes before is not lost.
@@ -267,39 +300,6 @@ fn depth_by_segments(calls: u64) -> u64 {
     let frame = black_box([calls; 32]);
     let below = if calls == 1 { 0 } else { gort::grow(|| depth_by_segments(calls - 1)) };
     below + u64::from(black_box(frame)[31] == calls)
-}
-
-/// A goroutine that waits keeps one page.
-fn a_hundred_thousand() {
-    section("A hundred thousand at once");
-    const MANY: usize = 100_000;
-    static HAVE_COME: AtomicUsize = AtomicUsize::new(0);
-    static MAY_GO: AtomicBool = AtomicBool::new(false);
-    let before = memory::status_bytes("VmRSS");
-    let handles: Vec<_> = (0..MANY)
-        .map(|n| {
-            gort::spawn(move || {
-                HAVE_COME.fetch_add(1, Ordering::Relaxed);
-                while !MAY_GO.load(Ordering::Acquire) {
-                    gort::park();
-                }
-                n
-            })
-        })
-        .collect();
-    while HAVE_COME.load(Ordering::Relaxed) < MANY {
-        gort::sleep(Duration::from_millis(1));
-    }
-    let used = memory::status_bytes("VmRSS") - before;
-    println!("{} goroutines are alive", gort::num_goroutines());
-    println!("each takes {} bytes of memory while it waits, its handle included", used / MANY as u64);
-    assert_eq!(gort::num_goroutines(), MANY + 1, "they and main");
-
-    MAY_GO.store(true, Ordering::Release);
-    handles.iter().for_each(|handle| handle.goroutine().unpark());
-    let sum: usize = handles.into_iter().map(|handle| handle.join().expect("no panic")).sum();
-    println!("all have been woken and joined; {} is left, which is main", gort::num_goroutines());
-    assert_eq!((sum, gort::num_goroutines()), (MANY * (MANY - 1) / 2, 1));
 }
 
 /// A processor without work takes the oldest of another's.
