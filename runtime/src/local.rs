@@ -9,9 +9,11 @@
 //!
 //! # Ends
 //!
-//! When the goroutine's closure has returned or panicked, its values are dropped on its own stack, newest
-//! first. A value's destructor may use other keys: those that are dropped already are refused
-//! ([`LocalKey::try_with`]), new ones are made and dropped in the next round.
+//! When the goroutine's closure has returned or panicked, and its result has been dropped if nobody wants
+//! it, its values are dropped on its own stack, newest first. A value's destructor may use other keys:
+//! those that are dropped already are refused ([`LocalKey::try_with`]), new ones are made and dropped in
+//! the next round. After the last round every key is refused (`ENDED`), until the slot is born again: no
+//! value passes from one goroutine to the next in the same slot.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -22,9 +24,12 @@ use std::thread;
 use crate::g::GRef;
 use crate::park;
 
-/// After so many rounds of destructors that make new values, the rest is leaked (POSIX's number for
-/// thread-specific data).
+/// After so many rounds of destructors that make new values, no further ones can be made (POSIX's number
+/// for thread-specific data).
 const ROUNDS: usize = 4;
+
+/// In place of the list of a goroutine whose values have been dropped.
+const ENDED: *mut () = std::ptr::without_provenance_mut(1);
 
 /// A goroutine-local value, declared by [`local!`](crate::local!).
 pub struct LocalKey<T: 'static> {
@@ -86,7 +91,7 @@ impl<T: 'static> LocalKey<T> {
         let Some(g) = park::current_g() else {
             return self.thread.try_with(f).map_err(|_| AccessError);
         };
-        let values = values_of(g);
+        let values = values_of(g)?;
         let key = std::ptr::from_ref(self).addr();
         let value = match values.find(key)? {
             Some(value) => value,
@@ -100,13 +105,16 @@ impl<T: 'static> LocalKey<T> {
 }
 
 /// The list of a goroutine, made on first use.
-fn values_of(g: GRef) -> &'static Values {
+fn values_of(g: GRef) -> Result<&'static Values, AccessError> {
+    if g.locals.get() == ENDED {
+        return Err(AccessError);
+    }
     if g.locals.get().is_null() {
         g.locals.set(Box::into_raw(Box::new(Values::default())).cast());
     }
     // SAFETY: made above or earlier, freed at the goroutine's end (`drop_all`), which runs no user code
     // afterwards. The caller does not keep it beyond that.
-    unsafe { &*g.locals.get().cast::<Values>() }
+    Ok(unsafe { &*g.locals.get().cast::<Values>() })
 }
 
 impl Values {
@@ -135,7 +143,7 @@ impl Values {
 /// Drops all values of a goroutine, on its own stack, after its closure.
 #[cold]
 pub(crate) fn drop_all(g: GRef) {
-    let values = values_of(g);
+    let Ok(values) = values_of(g) else { return };
     for _ in 0..ROUNDS {
         let before = values.entries.borrow().len();
         while let Some(value) = values.take_newest() {
@@ -145,8 +153,8 @@ pub(crate) fn drop_all(g: GRef) {
             break;
         }
     }
-    let values = g.locals.replace(std::ptr::null_mut()).cast::<Values>();
-    // SAFETY: made by `values_of`; nobody uses it any more, for no user code runs after this.
+    let values = g.locals.replace(ENDED).cast::<Values>();
+    // SAFETY: made by `values_of`; nobody can get at it any more: every key is refused from here on.
     drop(unsafe { Box::from_raw(values) });
 }
 

@@ -210,6 +210,7 @@ unsafe fn set_up<F, T>(
     g.free.set(mode.may_migrate());
     g.owner.store(sched.as_owner().cast_mut(), Ordering::Relaxed);
     g.parent.set(ptr::null());
+    g.locals.set(ptr::null_mut());
     g.id.store(id, Ordering::Relaxed);
     g.set_site(site);
     g.stack_low.store(slot.low(), Ordering::Relaxed);
@@ -270,13 +271,14 @@ where
     M::current().expect("a goroutine runs on an M").head().set_np(0);
     let outcome = panic::catch_unwind(AssertUnwindSafe(f));
     let abort = AbortOnUnwind("the end of a goroutine (a destructor of a result or of a local value)");
-    if !g.locals.get().is_null() {
-        local::drop_all(g);
-    }
     if is_boxed::<T>() {
         finish_root::<Box<T>>(g, scope, outcome.map(Box::new));
     } else {
         finish_root::<T>(g, scope, outcome);
+    }
+    // After the result, which may use them.
+    if !g.locals.get().is_null() {
+        local::drop_all(g);
     }
     if !scope.is_null() {
         // SAFETY: the scope waits for this goroutine, which leaves it once, having dropped what it had.

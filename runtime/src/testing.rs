@@ -9,9 +9,16 @@ use std::time::Duration;
 use crate::inspect;
 use crate::m::M;
 use crate::runtime::{Builder, Runtime};
+use crate::sys;
 
 /// How long a test may take before the watchdog fails it. Generous: it must never fire on a slow machine.
 const WATCHDOG: Duration = Duration::from_secs(120);
+
+/// The same, or what `GORT_WATCHDOG_SECONDS` says, for hunting.
+fn watchdog() -> Duration {
+    let seconds = std::env::var("GORT_WATCHDOG_SECONDS").ok().and_then(|text| text.parse().ok());
+    seconds.map_or(WATCHDOG, Duration::from_secs)
+}
 
 /// Runs a test's body as the main goroutine of a private runtime.
 #[doc(hidden)]
@@ -56,7 +63,7 @@ where
     let (left, timers) = (runtime.num_goroutines(), runtime.info().timers);
     assert!(left == 0 && timers == 0, "left behind: {left} goroutines, {timers} timers\n{}", dump(&runtime));
     let text = dump(&runtime);
-    assert!(runtime.shutdown_timeout(WATCHDOG), "threads did not end\n{text}");
+    assert!(runtime.shutdown_timeout(watchdog()), "threads did not end\n{text}");
     drop(guard);
     value
 }
@@ -79,8 +86,9 @@ fn watch(runtime: &Runtime) -> mpsc::Sender<()> {
     let sched = runtime.sched();
     let test = thread::current().name().unwrap_or("a test").to_owned();
     let watchdog = thread::Builder::new().name("gort-watchdog".into()).spawn(move || {
-        if rx.recv_timeout(WATCHDOG) == Err(mpsc::RecvTimeoutError::Timeout) {
-            eprintln!("watchdog: {test} takes too long\n{}", inspect::dump(sched));
+        if rx.recv_timeout(watchdog()) == Err(mpsc::RecvTimeoutError::Timeout) {
+            // Not by `eprintln!`, which the test harness captures and an abort loses.
+            sys::complain(&format!("watchdog: {test} takes too long\n{}", inspect::dump(sched)));
             std::process::abort();
         }
     });

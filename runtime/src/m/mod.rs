@@ -263,6 +263,11 @@ mod record {
             self.next.get().is_some() || self.local_len() != 0 || !self.remote.is_empty()
         }
 
+        /// Is it idle, or on its way to be, as anybody sees it?
+        pub(crate) fn is_available(&'static self) -> bool {
+            self.word.is_idle() || (self.word.is_running() && self.p().is_none())
+        }
+
         /// How many bound goroutines are ready in its local queue, as anybody sees it.
         pub(crate) fn local_len(&self) -> usize {
             self.local_len.load(Ordering::Relaxed)

@@ -71,6 +71,16 @@ impl Word {
         self.0.load(Ordering::Relaxed) == QUEUED
     }
 
+    /// Has it no P, and nothing that it waits for? For reports and the creator.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.0.load(Ordering::Acquire) == IDLE
+    }
+
+    /// Does it run, or is it about to go idle? For reports and the creator.
+    pub(crate) fn is_running(&self) -> bool {
+        self.0.load(Ordering::Acquire) == RUNNING
+    }
+
     /// Idle → Queued. The winner must queue it or give it a P. After a push to its inbox.
     pub(crate) fn try_queue(&self) -> bool {
         // SeqCst: the push, then the load of the word; pairs with the fence in `set_idle`.

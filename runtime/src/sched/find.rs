@@ -7,7 +7,7 @@
 //!    injector, what the P has published and nobody has taken, its oldest continuation, the FIFO, the M's
 //!    inbox. So nothing starves behind goroutines that keep readying one another.
 //! 3. The next slots: the goroutine just readied. It inherits the slice of who readied it; a slice that
-//!    is over (sysmon's bit) sends it to the tail of the FIFO.
+//!    is over (sysmon's bit) sends it to the tail of the FIFO, with the oldest continuation.
 //! 4. In turn: the FIFO, the M's own inbox, the continuations. Each is first at least every fourth turn.
 //! 5. The shared parts of the P's queues, the injector, due timers; then other Ps (`search`).
 //!
@@ -100,10 +100,20 @@ impl Sched {
         }
     }
 
-    /// Is this the turn at which the P looks beyond its own queues?
+    /// Is this the turn at which the P looks beyond parents and children, and is anybody there? While
+    /// nobody is, parents and children run in the order of plain calls.
     #[inline(always)]
-    pub(crate) fn is_time_to_look(&self, p: &P) -> bool {
-        is_look(p.counters.ticks.load(Ordering::Relaxed))
+    pub(crate) fn must_look(&'static self, m: &'static M, p: &'static P) -> bool {
+        is_look(p.counters.ticks.load(Ordering::Relaxed)) && self.others_wait(m, p)
+    }
+
+    #[cold]
+    fn others_wait(&'static self, m: &'static M, p: &'static P) -> bool {
+        p.fifo_len() != 0
+            || m.has_bound_work()
+            || !self.injector.is_empty()
+            || p.has_shared()
+            || self.next_deadline() <= clock::now_ns()
     }
 
     #[cold]
@@ -155,6 +165,9 @@ impl Sched {
             self.fire_all_due(p);
         }
         if asked & p::SLICE != 0 {
+            if let Some(item) = p.local.conts.pop_oldest() {
+                p.push_fifo(item);
+            }
             if let Some(g) = m.take_next() {
                 m.push_local(g);
             }

@@ -80,7 +80,7 @@ impl Sched {
                         m.handed.take().expect("a goroutine that asks for Spawn hands its child over");
                     g.state.set_runnable();
                     self.push_cont(p, item_of(g));
-                    if p.attention() & !p::HUNGRY != 0 || self.is_time_to_look(p) {
+                    if p.attention() & !p::HUNGRY != 0 || self.must_look(m, p) {
                         // A chain of spawns must not run on for ever: others first.
                         p.push_fifo(item_of(child));
                         self.offer(p);
@@ -130,7 +130,7 @@ impl Sched {
             g.bound.store(ptr::null_mut(), Ordering::Relaxed);
             m.bound_count.set(m.bound_count.get() - 1);
         }
-        if let Some(parent) = self.take_waiting_parent(p, g) {
+        if let Some(parent) = self.take_waiting_parent(m, p, g) {
             g.done.finish_unseen();
             return Some(parent);
         }
@@ -154,9 +154,9 @@ impl Sched {
     /// The parent, if it is the newest continuation and has not run since the spawn: then it does not
     /// have the handle yet, and nobody else has. Not if anybody asks for the P, or was readied.
     #[inline(always)]
-    fn take_waiting_parent(&'static self, p: &'static P, g: GRef) -> Option<GRef> {
+    fn take_waiting_parent(&'static self, m: &'static M, p: &'static P, g: GRef) -> Option<GRef> {
         let parent = g.parent.get();
-        if parent.is_null() || p.attention() & !p::HUNGRY != 0 || p.has_next() || self.is_time_to_look(p) {
+        if parent.is_null() || p.attention() & !p::HUNGRY != 0 || p.has_next() || self.must_look(m, p) {
             return None;
         }
         let newest = p.local.conts.pop_newest()?;

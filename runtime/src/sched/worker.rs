@@ -113,10 +113,10 @@ impl Sched {
             if self.is_stopping() {
                 return;
             }
-            // An idle M takes whatever was meant. There are never more Ms than hold a P, wait for one in a
+            // An M that is idle, or is about to be, takes whatever was meant. There are never more Ms than hold a P, wait for one in a
             // queue or sleep beneath a goroutine, and one to spare.
             let made = self.ms_made.load(Ordering::Relaxed);
-            if self.lists.lock().has_m() || made >= MAX_MS {
+            if self.ms().any(M::is_available) || made >= MAX_MS {
                 continue;
             }
             if let Err(error) = self.start_m() {

@@ -1,4 +1,4 @@
-//! F0. The border that no panic crosses.
+//! F0c. The border that no panic crosses.
 //!
 //! Scheduler code must not unwind: a half-made transition of a queue or a state word cannot be repaired.
 //! A value of [`AbortOnUnwind`] lives across such code and turns a panic in it, which is a bug of gort,
@@ -13,7 +13,9 @@ pub(crate) struct AbortOnUnwind(pub(crate) &'static str);
 impl Drop for AbortOnUnwind {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("gort: internal error: panic in {}; aborting", self.0);
+            crate::sys::complain("gort: internal error: panic in ");
+            crate::sys::complain(self.0);
+            crate::sys::complain("; aborting\n");
             std::process::abort();
         }
     }

@@ -1,5 +1,6 @@
 //! F0. Small tools without policy.
 
+#[cfg(not(loom))]
 pub(crate) mod abort;
 pub(crate) mod list;
 #[cfg(not(loom))]
