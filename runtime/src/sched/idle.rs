@@ -15,7 +15,7 @@
 //!    sysmon's 10 ms.
 
 use std::ptr;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 
 use super::Sched;
 use crate::m::M;
@@ -212,7 +212,12 @@ impl Sched {
         if searched {
             self.census.end_search();
         }
-        heavy_fence();
+        if self.ps_made() > 1 {
+            heavy_fence();
+        } else {
+            // The only P is idle: nobody pushes private work. SeqCst: as the proof has it, for public work.
+            fence(Ordering::SeqCst);
+        }
         if (self.has_public_work() || m.has_bound_work()) && self.rise(m) {
             return;
         }
