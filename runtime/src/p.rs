@@ -79,6 +79,8 @@ pub(crate) struct Local {
     pub(crate) next_patience: Cell<u32>,
     /// When the last lone item was published on trial.
     pub(crate) trial_since: Cell<u64>,
+    /// Until when those that have not had a turn go first (`sched::find`); 0: no longer.
+    pub(crate) newcomers_until: Cell<u64>,
 }
 
 /// The timers of a P. Any M may fire them.
@@ -164,6 +166,7 @@ impl P {
                 patience: Cell::new(0),
                 next_patience: Cell::new(1),
                 trial_since: Cell::new(0),
+                newcomers_until: Cell::new(0),
             }),
             fifo_len: AtomicUsize::new(0),
             has_next: AtomicU32::new(0),

@@ -8,6 +8,8 @@
 //!    inbox. So nothing starves behind goroutines that keep readying one another.
 //! 3. The next slots: the goroutine just readied. It inherits the slice of who readied it; a slice that
 //!    is over (sysmon's bit) sends it to the tail of the FIFO, with the oldest continuation.
+//!    For as long again, goroutines that have had no turn go before everybody else: a goroutine that
+//!    spawns in a loop, on a thread that it is bound to, shares its time equally with its children.
 //! 4. In turn: the FIFO, the M's own inbox, the continuations. Each is first at least every fourth turn.
 //! 5. The shared parts of the P's queues, the injector, due timers; then other Ps (`search`).
 //!
@@ -32,6 +34,9 @@ const LOOK_AROUND: u64 = 61;
 fn is_look(turn: u64) -> bool {
     turn % LOOK_AROUND == LOOK_AROUND - 1
 }
+
+/// For so long those that have had no turn go first, after a slice was used up.
+const SLICE_NS: u64 = 10_000_000;
 
 /// What `find` has found.
 #[must_use]
@@ -63,6 +68,11 @@ impl Sched {
         }
         if is_look(turn)
             && let Some(item) = self.look_around(m, p)
+        {
+            return self.begin_slice(m, p, item);
+        }
+        if p.local.newcomers_until.get() != 0
+            && let Some(item) = self.newcomer(p)
         {
             return self.begin_slice(m, p, item);
         }
@@ -165,6 +175,7 @@ impl Sched {
             self.fire_all_due(p);
         }
         if asked & p::SLICE != 0 {
+            p.local.newcomers_until.set(clock::now_ns() + SLICE_NS);
             if let Some(item) = p.local.conts.pop_oldest() {
                 p.push_fifo(item);
             }
@@ -186,13 +197,29 @@ impl Sched {
         true
     }
 
+    /// After a slice that was used up: a goroutine that has had no turn yet, or a continuation.
+    #[cold]
+    fn newcomer(&'static self, p: &'static P) -> Option<Item> {
+        let item = p.local.conts.pop_newest().or_else(|| self.injector.pop());
+        if item.is_none() {
+            p.local.newcomers_until.set(0);
+        }
+        item
+    }
+
     /// Every 61st turn: who waits elsewhere?
     #[cold]
     fn look_around(&'static self, m: &'static M, p: &'static P) -> Option<Item> {
         m.absorb_remote();
         let now = clock::now_ns();
+        if p.local.newcomers_until.get() <= now {
+            p.local.newcomers_until.set(0);
+        }
         self.fire_due(p, p, now);
         self.fire_retired(p, now);
+        if p.local.newcomers_until.get() != 0 {
+            return None;
+        }
         // Each of them is first in turn, so that none hides the others.
         let first = p.counters.ticks.load(Ordering::Relaxed) / LOOK_AROUND;
         (first..first + 6).find_map(|place| match place % 6 {

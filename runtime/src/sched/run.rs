@@ -80,7 +80,7 @@ impl Sched {
                         m.handed.take().expect("a goroutine that asks for Spawn hands its child over");
                     g.state.set_runnable();
                     self.push_cont(p, item_of(g));
-                    if p.attention() & !p::HUNGRY != 0 || self.must_look(m, p) {
+                    if p.attention() & !(p::HUNGRY | p::JUDGE) != 0 || self.must_look(m, p) {
                         // A chain of spawns must not run on for ever: others first.
                         p.push_fifo(item_of(child));
                         self.offer(p);
