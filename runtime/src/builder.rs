@@ -136,7 +136,8 @@ impl Builder {
     }
 
     /// The size of its stack in bytes: address space, of which memory is used as the stack grows into it.
-    /// Rounded up to a power of two from 16 KiB to 1 GiB; 256 KiB if nobody says.
+    /// Rounded up to a power of two from 16 KiB to 1 GiB; 256 KiB if nobody says. Printing a panic with a
+    /// backtrace needs some 20 KiB.
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack_bytes = Some(bytes);
         self

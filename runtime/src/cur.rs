@@ -99,6 +99,12 @@ impl NoPreempt {
         }
         NoPreempt { head, old }
     }
+
+    /// Was there a section already when this one was entered? Then nothing may suspend.
+    #[inline(always)]
+    pub(crate) fn is_nested(&self) -> bool {
+        self.old != 0
+    }
 }
 
 impl Drop for NoPreempt {

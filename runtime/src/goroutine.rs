@@ -29,14 +29,9 @@ enum Inner {
 }
 
 impl Goroutine {
-    /// The handle of a living goroutine, or of one whose handle's owner asks.
-    ///
-    /// # Safety
-    ///
-    /// The caller is that goroutine, or owns its handle: the name is there.
-    pub(crate) unsafe fn of(g: GRef, birth: u64) -> Self {
-        // SAFETY: the caller's promise: nobody drops the name meanwhile.
-        let name = unsafe { (*g.name.get()).clone() };
+    /// The handle of a goroutine: which, and which life of its slot. Its record is still its own: the
+    /// caller is the goroutine, or owns its handle.
+    pub(crate) fn new(g: GRef, birth: u64, name: Option<Arc<str>>) -> Self {
         Goroutine { inner: Inner::Goroutine { g, birth, id: g.id(), name } }
     }
 
@@ -114,8 +109,11 @@ impl Eq for Goroutine {}
 /// ```
 pub fn current() -> Goroutine {
     match current_g() {
-        // SAFETY: the caller is that goroutine.
-        Some(g) => unsafe { Goroutine::of(g, g.unpark.birth()) },
+        Some(g) => {
+            // SAFETY: the caller is that goroutine, and nobody else touches its name.
+            let name = unsafe { (*g.name.get()).clone() };
+            Goroutine::new(g, g.unpark.birth(), name)
+        }
         None => Goroutine { inner: Inner::Thread(thread::current()) },
     }
 }
@@ -135,8 +133,7 @@ pub fn yield_now() {
 /// Waits until somebody [unparks](Goroutine::unpark) this goroutine, or takes the token of an earlier
 /// unpark at once. On a thread that is no goroutine this is [`std::thread::park`].
 ///
-/// As with threads, use it in a loop that checks what was waited for: this version does not wake without
-/// a reason, but that is not promised.
+/// As with threads, use it in a loop that checks what was waited for: it may wake without a reason.
 ///
 /// # Blocking
 ///

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
+use std::sync::Arc;
 
 use crate::g::GRef;
 use crate::g::done::AfterDetach;
@@ -62,7 +63,7 @@ impl<T> JoinHandle<T> {
 
     /// Has it ended, so that [`join`](Self::join) would return at once?
     pub fn is_finished(&self) -> bool {
-        self.raw.g.done.is_done()
+        self.raw.is_finished()
     }
 
     /// A handle that names the goroutine.
@@ -79,40 +80,56 @@ impl<T> fmt::Debug for JoinHandle<T> {
 
 /// What `JoinHandle` and `ScopedJoinHandle` have in common.
 pub(crate) struct RawHandle<T> {
-    g: GRef,
+    right: Right<T>,
     birth: u64,
+    /// Its own: the goroutine drops the one in its record as it ends.
+    name: Option<Arc<str>>,
+}
+
+/// The right to the result. Dropping it detaches the goroutine.
+struct Right<T> {
+    g: GRef,
     result: PhantomData<T>,
 }
 
-// SAFETY: the handle gives its owner the result, once: it may go where the result may.
-unsafe impl<T: Send> Send for RawHandle<T> {}
-// SAFETY: a shared handle gives out nothing of the result.
-unsafe impl<T: Send> Sync for RawHandle<T> {}
+// SAFETY: the right gives its owner the result, once: it may go where the result may.
+unsafe impl<T: Send> Send for Right<T> {}
+// SAFETY: a shared right gives out nothing of the result.
+unsafe impl<T: Send> Sync for Right<T> {}
 
 impl<T> RawHandle<T> {
     /// See [`JoinHandle::new`].
+    #[inline(always)]
     pub(crate) unsafe fn new(spawned: Spawned) -> Self {
-        RawHandle { g: spawned.g, birth: spawned.birth, result: PhantomData }
+        let right = Right { g: spawned.g, result: PhantomData };
+        RawHandle { right, birth: spawned.birth, name: spawned.name }
     }
 
     pub(crate) fn is_finished(&self) -> bool {
-        self.g.done.is_done()
+        self.right.g.done.is_done()
     }
 
     pub(crate) fn goroutine(&self) -> Goroutine {
-        // SAFETY: we own the handle: the name is dropped by us.
-        unsafe { Goroutine::of(self.g, self.birth) }
+        Goroutine::new(self.right.g, self.birth, self.name.clone())
     }
 
     #[inline(always)]
     pub(crate) fn join(self) -> Result<T> {
-        let g = self.g;
-        std::mem::forget(self);
+        let g = self.right.g;
+        std::mem::forget(self.right);
         if !g.done.is_done() {
             wait_for(g);
         }
         // SAFETY: it is done, and we owned the handle.
         unsafe { spawn::take_result(g) }
+    }
+
+    /// Gives the handle up: the result, if the goroutine has ended.
+    pub(crate) fn abandon(self) -> Option<Result<T>> {
+        let g = self.right.g;
+        std::mem::forget(self.right);
+        // SAFETY: we owned the handle.
+        unsafe { detach(g) }
     }
 }
 
@@ -127,17 +144,7 @@ fn wait_for(g: GRef) {
     });
 }
 
-impl<T> RawHandle<T> {
-    /// Gives the handle up: the result, if the goroutine has ended.
-    pub(crate) fn abandon(self) -> Option<Result<T>> {
-        let g = self.g;
-        std::mem::forget(self);
-        // SAFETY: we owned the handle.
-        unsafe { detach(g) }
-    }
-}
-
-impl<T> Drop for RawHandle<T> {
+impl<T> Drop for Right<T> {
     fn drop(&mut self) {
         // SAFETY: we own the handle, and give it up.
         drop(unsafe { detach::<T>(self.g) });
@@ -149,6 +156,6 @@ unsafe fn detach<T>(g: GRef) -> Option<Result<T>> {
     match g.done.detach() {
         AfterDetach::Nothing => None,
         // SAFETY: the latch says that the result is there, and the caller owned the handle.
-        AfterDetach::TakeResult => Some(unsafe { spawn::take_late::<T>(g) }.0),
+        AfterDetach::TakeResult => Some(unsafe { spawn::take_late::<T>(g) }),
     }
 }

@@ -24,8 +24,8 @@ use std::thread;
 use crate::g::GRef;
 use crate::park;
 
-/// After so many rounds of destructors that make new values, no further ones can be made (POSIX's number
-/// for thread-specific data).
+/// After so many rounds of destructors that make new values, no further ones can be made, and what is left
+/// is leaked (POSIX's number for thread-specific data).
 const ROUNDS: usize = 4;
 
 /// In place of the list of a goroutine whose values have been dropped.
@@ -134,6 +134,11 @@ impl Values {
         place
     }
 
+    /// How many values are still there.
+    fn living(&self) -> usize {
+        self.entries.borrow().iter().filter(|entry| entry.value.is_some()).count()
+    }
+
     /// Takes the newest value that is still there.
     fn take_newest(&self) -> Option<Box<dyn Any>> {
         self.entries.borrow_mut().iter_mut().rev().find_map(|entry| entry.value.take())
@@ -144,18 +149,22 @@ impl Values {
 #[cold]
 pub(crate) fn drop_all(g: GRef) {
     let Ok(values) = values_of(g) else { return };
+    let mut left = 0;
     for _ in 0..ROUNDS {
-        let before = values.entries.borrow().len();
-        while let Some(value) = values.take_newest() {
-            drop(value);
+        left = values.living();
+        for _ in 0..left {
+            drop(values.take_newest());
         }
-        if values.entries.borrow().len() == before {
+        left = values.living();
+        if left == 0 {
             break;
         }
     }
     let values = g.locals.replace(ENDED).cast::<Values>();
-    // SAFETY: made by `values_of`; nobody can get at it any more: every key is refused from here on.
-    drop(unsafe { Box::from_raw(values) });
+    if left == 0 {
+        // SAFETY: made by `values_of`; nobody can get at it any more: every key is refused from here on.
+        drop(unsafe { Box::from_raw(values) });
+    }
 }
 
 /// Declares goroutine-local values, as `thread_local!` does for threads.

@@ -35,6 +35,7 @@ use crate::sched::timers::update_deadline;
 use crate::sys::clock::NEVER;
 use crate::timer::entry::TimedWait;
 use crate::timer::heap::{Heap, Key};
+use crate::util::abort::fatal;
 
 /// How a wait ended.
 #[must_use]
@@ -64,8 +65,8 @@ pub(crate) fn current_g() -> Option<GRef> {
 }
 
 /// Begins a wait, publishes its token by `publish`, and sleeps until it is ended or `deadline_ns` (of the
-/// monotonic clock; `NEVER`: none). `publish` says whether to wait at all; if not, nobody may have the
-/// token any more.
+/// monotonic clock; `NEVER`: none). `publish` says whether to wait at all; if not, and somebody has the token
+/// and claims it all the same, the wait is on.
 #[inline]
 pub(crate) fn wait(reason: WaitReason, deadline_ns: u64, publish: impl FnOnce(Token) -> bool) -> Woken {
     match current_g() {
@@ -85,22 +86,27 @@ fn wait_goroutine(
     let section = if deadline_ns == NEVER { NoPreempt::enter() } else { timer_section() };
     g.set_wait_reason(reason);
     let ticket = g.state.begin_park();
-    if !publish(Token::new(Waiting::Goroutine(g), ticket)) {
-        g.state.set_running();
+    let published = publish(Token::new(Waiting::Goroutine(g), ticket));
+    if !published && g.state.try_cancel_park(ticket) {
         return Woken::Unpublished;
     }
-    if deadline_ns != NEVER {
+    // (Not published, and yet somebody had the token and has claimed it: they will make us ready.)
+    let timed = published && deadline_ns != NEVER;
+    if timed {
         // SAFETY: the timer leaves its heap in `disarm` below, before its flag dies.
         timer.arm(deadline_ns, unsafe { TimedWait::new(g, ticket, &timer.timed_out) });
     }
     suspend_in(section, g, Action::Park);
-    if deadline_ns != NEVER && timer.disarm() { Woken::TimedOut } else { Woken::Ready }
+    if timed && timer.disarm() { Woken::TimedOut } else { Woken::Ready }
 }
 
 /// Leaves the stack for `action`, unless the wait is over already, or a panic keeps the goroutine on its
 /// thread. Ends the section.
 #[inline(always)]
 fn suspend_in(section: NoPreempt, g: GRef, action: Action) {
+    if section.is_nested() {
+        fatal("a goroutine suspends where it must not (while it publishes a waker)");
+    }
     // The section's guard would restore np on the thread that we are on afterwards: do it by hand.
     std::mem::forget(section);
     if std::thread::panicking() && action != Action::Stop {
@@ -124,10 +130,10 @@ fn stay_on_thread(g: GRef, parking: bool) {
 fn wait_thread(deadline_ns: u64, publish: impl FnOnce(Token) -> bool) -> Woken {
     let parker = ThreadParker::acquire();
     let ticket = parker.begin();
-    let woken = if !publish(Token::new(Waiting::Thread(parker), ticket)) {
-        parker.state.set_running();
+    let published = publish(Token::new(Waiting::Thread(parker), ticket));
+    let woken = if !published && parker.state.try_cancel_park(ticket) {
         Woken::Unpublished
-    } else if parker.sleep(ticket, deadline_ns) {
+    } else if parker.sleep(ticket, if published { deadline_ns } else { NEVER }) {
         Woken::Ready
     } else {
         Woken::TimedOut

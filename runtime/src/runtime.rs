@@ -310,7 +310,9 @@ impl Runtime {
     /// Stops the runtime and waits for its threads to end, at most for `timeout`. True if all have.
     ///
     /// A goroutine stops at its next runtime call; one that makes none, or stands in the kernel, keeps its
-    /// thread. Goroutines that have not ended are leaked with what they own.
+    /// thread. Goroutines that have not ended are leaked with what they own; in the default mode, so are the
+    /// threads on which they had started (they sleep, and count as ended), for what is leaked may have lent
+    /// out the thread's thread-locals.
     ///
     /// # Blocking
     ///

@@ -39,7 +39,7 @@ use crate::sched::run::switch_out;
 use crate::sched::{Sched, SpawnOrder};
 use crate::scope::count::Count;
 use crate::stack::{self, Class, Slot};
-use crate::util::abort::AbortOnUnwind;
+use crate::util::abort::{AbortOnUnwind, fatal};
 
 /// What became of a goroutine's closure.
 pub(crate) type Outcome<T> = Result<T, Box<dyn Any + Send + 'static>>;
@@ -65,10 +65,12 @@ pub(crate) fn packet_of<T>(g: GRef) -> *mut Outcome<T> {
 }
 
 /// A goroutine that was spawned: which, and which life of its slot.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Spawned {
     pub(crate) g: GRef,
     pub(crate) birth: u64,
+    /// For the handle.
+    pub(crate) name: Option<Arc<str>>,
 }
 
 /// What a goroutine shall be.
@@ -150,7 +152,7 @@ where
         None => sched.take_ids(1),
     };
     // Before it runs: it may have ended when we come back.
-    let spawned = Spawned { g, birth: g.unpark.birth() };
+    let spawned = Spawned { g, birth: g.unpark.birth(), name: wish.name.clone() };
     // SAFETY: ours alone, not yet queued.
     unsafe { set_up::<F, T>(g, slot, sched, mode, id, wish, site, f) };
     match here {
@@ -236,6 +238,9 @@ fn start_here(sched: &'static Sched, section: NoPreempt, m: &'static M, p: &'sta
                 && sched.settings.order == SpawnOrder::ChildFirst
                 && !std::thread::panicking() =>
         {
+            if section.is_nested() {
+                fatal("a goroutine spawns where it must not suspend (while it publishes a waker)");
+            }
             g.parent.set(parent);
             g.parent_resumes.set(parent.resumes.get());
             m.handed.set(Some(g));
@@ -280,6 +285,8 @@ where
     if !g.locals.get().is_null() {
         local::drop_all(g);
     }
+    // SAFETY: the name is the goroutine's alone.
+    drop(unsafe { (*g.name.get()).take() });
     if !scope.is_null() {
         // SAFETY: the scope waits for this goroutine, which leaves it once, having dropped what it had.
         unsafe { Count::leave(scope) };
@@ -292,9 +299,7 @@ where
 /// Leaves the result where the handle's owner finds it, or drops it if there is none any more.
 #[inline(always)]
 fn finish_root<T>(g: GRef, scope: *const Count, outcome: Outcome<T>) {
-    // SAFETY: the name is ours to look at: it is dropped with the result.
-    let named = unsafe { (*g.name.get()).is_some() };
-    let runs_code = mem::needs_drop::<T>() || outcome.is_err() || named;
+    let runs_code = mem::needs_drop::<T>() || outcome.is_err();
     let panicked = outcome.is_err();
     // SAFETY: the packet's memory lies above this stack, reserved for it (invariant 1).
     unsafe { packet_of::<T>(g).write(outcome) };
@@ -305,8 +310,6 @@ fn finish_root<T>(g: GRef, scope: *const Count, outcome: Outcome<T>) {
         }
         // SAFETY: the handle is gone: nobody else will look.
         unsafe { packet_of::<T>(g).drop_in_place() };
-        // SAFETY: as above.
-        drop(unsafe { (*g.name.get()).take() });
     }
 }
 
@@ -318,10 +321,9 @@ fn finish_root<T>(g: GRef, scope: *const Count, outcome: Outcome<T>) {
 #[inline(always)]
 pub(crate) unsafe fn take_result<T>(g: GRef) -> Outcome<T> {
     // SAFETY: DONE: the packet is written, and ours to read, once.
-    let (outcome, name) = unsafe { move_out::<T>(g) };
+    let outcome = unsafe { move_out::<T>(g) };
     // SAFETY: DONE: the worker has left the stack; the slot is ours to free.
     unsafe { free(g) };
-    drop(name);
     outcome
 }
 
@@ -332,7 +334,7 @@ pub(crate) unsafe fn take_result<T>(g: GRef) -> Outcome<T> {
 ///
 /// The caller owns the handle, and `g.done.detach()` has said `TakeResult`.
 #[inline]
-pub(crate) unsafe fn take_late<T>(g: GRef) -> (Outcome<T>, Option<Arc<str>>) {
+pub(crate) unsafe fn take_late<T>(g: GRef) -> Outcome<T> {
     // SAFETY: ENDING or DONE: the packet is written, and ours to read, once.
     let taken = unsafe { move_out::<T>(g) };
     if g.done.leave() {
@@ -342,25 +344,23 @@ pub(crate) unsafe fn take_late<T>(g: GRef) -> (Outcome<T>, Option<Arc<str>>) {
     taken
 }
 
-/// Moves result and name out of the slot.
+/// Moves the result out of the slot.
 #[inline(always)]
-unsafe fn move_out<T>(g: GRef) -> (Outcome<T>, Option<Arc<str>>) {
-    let outcome = if is_boxed::<T>() {
+unsafe fn move_out<T>(g: GRef) -> Outcome<T> {
+    if is_boxed::<T>() {
         // SAFETY: the caller's right; the type is what the root wrote.
         unsafe { packet_of::<Box<T>>(g).read() }.map(|boxed| *boxed)
     } else {
         // SAFETY: as above.
         unsafe { packet_of::<T>(g).read() }
-    };
-    // SAFETY: the name goes with the result.
-    (outcome, unsafe { (*g.name.get()).take() })
+    }
 }
 
 /// Frees the slot of an ended goroutine, from wherever its handle's owner is.
 ///
 /// # Safety
 ///
-/// The caller has the right to, by `g::done`; result and name are gone.
+/// The caller has the right to, by `g::done`; the result is gone.
 #[inline(always)]
 pub(crate) unsafe fn free(g: GRef) {
     let _section = NoPreempt::enter();

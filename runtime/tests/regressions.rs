@@ -47,16 +47,19 @@ fn on_all_threads(
         let place: Arc<AtomicUsize> = shared();
         for _ in 0..procs {
             let (n, body) = (handles.len(), body.clone());
-            let (go, place) = (Arc::clone(&go), Arc::clone(&place));
+            let (go, place, creator) = (Arc::clone(&go), Arc::clone(&place), current());
             handles.push(spawn(move || {
                 meet(&place, procs);
+                creator.unpark();
                 while !go.load(Ordering::SeqCst) {
                     park();
                 }
                 body(n);
             }));
         }
-        until(|| place.load(Ordering::SeqCst) == procs);
+        while place.load(Ordering::SeqCst) < procs {
+            park();
+        }
     }
     go.store(true, Ordering::SeqCst);
     handles.iter().for_each(|handle| handle.goroutine().unpark());

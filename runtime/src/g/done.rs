@@ -15,7 +15,8 @@
 //! 1. The slot is freed by the last of two: the worker that left the stack, the owner of the handle.
 //!    `finish` says `Free` to the worker exactly if the handle was gone; otherwise the handle's owner
 //!    frees it, after it has seen `DONE`.
-//! 2. From ENDING on the goroutine does not touch the result. It is dropped on a goroutine's or a foreign thread's stack, never on the
+//! 2. From ENDING on the goroutine does not touch the result, whatever else of it still runs (the
+//!    destructors of its local values). It is dropped on a goroutine's or a foreign thread's stack, never on the
 //!    scheduler's: by the goroutine itself if the handle was gone when it ended (`try_keep_result` says
 //!    no), else by the owner of the handle, who moves it out of the slot before giving the slot up.
 //! 3. A registered waiter's frame is alive until this latch has woken it: a join has no timeout, and

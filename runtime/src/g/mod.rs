@@ -96,7 +96,7 @@ mod record {
         wait_reason: AtomicU8,
         /// Where it was spawned.
         site: AtomicPtr<Location<'static>>,
-        /// Its name. Dropped with the result (`done`, invariant 2).
+        /// Its name. The goroutine's alone from its birth to its end, when it drops it.
         pub(crate) name: UnsafeCell<Option<Arc<str>>>,
         /// The last wait that the trimmer has seen, times two; plus one if it has trimmed for it.
         pub(crate) trim_seen: AtomicU64,
@@ -146,8 +146,10 @@ mod record {
         /// Its slot.
         #[inline(always)]
         pub(crate) fn slot(&'static self) -> Slot {
-            // SAFETY: every G lies at the start of its slot's header area.
-            unsafe { Slot::from_area(ptr::NonNull::from(self).cast()) }
+            // The header lies behind the G: by the exposed address, not by the reference.
+            let area = ptr::with_exposed_provenance_mut(ptr::from_ref(self).addr());
+            // SAFETY: every G lies at the start of its slot's header area, in an exposed mapping.
+            unsafe { Slot::from_area(ptr::NonNull::new_unchecked(area)) }
         }
 
         /// By which queues know it.

@@ -16,7 +16,8 @@
 //! `park` publishes PARKED with one compare-exchange that fails if a TOKEN came; `unpark` sets TOKEN with
 //! one that shows it PARKED. So either `park` sees the token or `unpark` sees the sleeper. The ticket is
 //! written before PARKED; an unparker that is so late that the goroutine has gone on meanwhile holds a
-//! stale ticket and loses in `State::wake`.
+//! stale ticket and loses in `State::wake`, or has read the ticket of a later park and ends that one for
+//! no reason, which `park` may do.
 #![forbid(unsafe_code)]
 
 use super::state::Ticket;

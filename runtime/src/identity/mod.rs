@@ -24,8 +24,12 @@ use std::io;
 #[non_exhaustive]
 pub enum ThreadLocals {
     /// To the worker thread: a goroutine runs on one thread from its first instruction to its last.
-    /// Goroutines of one thread share its thread-locals, as ordinary functions do. Sound, portable, free
-    /// of cost; what blocks a thread holds up the goroutines that have started there.
+    /// Goroutines of one thread share its thread-locals, as ordinary functions do. Portable, free of cost;
+    /// what blocks a thread holds up the goroutines that have started there.
+    ///
+    /// Sound, but beside one kind of crate: those whose safe interface relies on the scopes of a thread
+    /// ending in the reverse of the order in which they began (`scoped-tls` is one). Two goroutines of one
+    /// thread can end theirs crosswise: do not suspend within such a scope.
     #[default]
     PerWorker,
     /// To the goroutine, as if it were a thread of its own; started goroutines change threads freely.

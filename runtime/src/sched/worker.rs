@@ -10,8 +10,11 @@
 //! # Threads
 //!
 //! `gort-m0`, `gort-m1`, ... are the workers, `gort-creator` and `gort-sysmon` the helpers. When the
-//! runtime stops, each ends as it comes through its loop; those of the process-wide runtime go to sleep
-//! for ever instead, for the process is about to exit.
+//! runtime stops, each ends as it comes through its loop. Two kinds go to sleep for ever instead: those of
+//! the process-wide runtime, for the process is about to exit; and workers on which goroutines had started
+//! that have not ended: such a goroutine may have lent out a reference to a `thread_local!` of the thread
+//! (to a goroutine of another runtime, say), so that must not be destroyed. `shutdown` counts them as
+//! ended.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -58,8 +61,16 @@ impl Sched {
     pub(crate) fn start(&'static self, sysmon: fn(&'static Sched)) -> io::Result<()> {
         self.start_m()?;
         let helpers = self
-            .start_thread("gort-creator".into(), move || self.create())
-            .and_then(|()| self.start_thread("gort-sysmon".into(), move || sysmon(self)));
+            .start_thread("gort-creator".into(), move || {
+                self.create();
+                false
+            })
+            .and_then(|()| {
+                self.start_thread("gort-sysmon".into(), move || {
+                    sysmon(self);
+                    false
+                })
+            });
         if helpers.is_err() {
             self.stop();
         }
@@ -79,15 +90,22 @@ impl Sched {
         Ok(())
     }
 
-    fn start_thread(&'static self, name: String, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    /// Starts a thread; `body` says whether it must not end, but sleep for ever.
+    fn start_thread(
+        &'static self,
+        name: String,
+        body: impl FnOnce() -> bool + Send + 'static,
+    ) -> io::Result<()> {
         self.live_threads.fetch_add(1, Ordering::Relaxed);
         let started = thread::Builder::new().name(name).spawn(move || {
-            let _abort = AbortOnUnwind("a thread of the runtime");
-            body();
+            let abort = AbortOnUnwind("a thread of the runtime");
+            let lingers = body();
+            // Not dropped: a goroutine that was stopped while it panicked leaves the thread panicking.
+            std::mem::forget(abort);
             // Release: pairs with the Acquire in `wait_stopped`: what the thread did is over.
             self.live_threads.fetch_sub(1, Ordering::Release);
             futex::wake(&self.live_threads, u32::MAX >> 1);
-            if self.lingers.load(Ordering::Relaxed) {
+            if lingers || self.lingers.load(Ordering::Relaxed) {
                 loop {
                     futex::wait(&self.live_threads, self.live_threads.load(Ordering::Relaxed));
                 }
@@ -130,8 +148,8 @@ impl Sched {
         }
     }
 
-    /// The thread of an M.
-    fn work(&'static self, m: &'static M) {
+    /// The thread of an M. True: goroutines that have started there are leaked, and the thread must not end.
+    fn work(&'static self, m: &'static M) -> bool {
         let stack = signal::AltStack::install();
         signal::unblock_publish_signal();
         os_thread::set_exact_timers();
@@ -161,6 +179,7 @@ impl Sched {
         // SAFETY: no M any more.
         unsafe { cur::set_head(std::ptr::null()) };
         drop(stack);
+        m.bound_count.get() != 0
     }
 
     /// Tells everything that belongs to this runtime to end as it comes through its loop.

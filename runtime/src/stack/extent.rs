@@ -82,6 +82,8 @@ impl Extent {
                 Err(errno) => return Err(Error::Map { kind, bytes, errno }),
             }
         };
+        // Slots and packets are found again by their addresses.
+        let _ = base.as_ptr().expose_provenance();
         append(base, bytes, kind, class).ok_or_else(|| {
             // SAFETY: mapped above with this size, and known to nobody.
             unsafe { memory::unmap(base, bytes) };

@@ -5,18 +5,24 @@
 //! into an abort of the process with a message.
 #![forbid(unsafe_code)]
 
-/// Aborts the process when dropped by unwinding. Defuse with `mem::forget` (or let it fall out of scope
-/// on a path that does not unwind).
+/// Ends the process with a message: an invariant of the machine is broken, or about to be.
+#[cold]
+pub(crate) fn fatal(what: &str) -> ! {
+    crate::sys::complain("gort: fatal error: ");
+    crate::sys::complain(what);
+    crate::sys::complain("\n");
+    std::process::abort();
+}
+
+/// Aborts the process when dropped by unwinding. Defuse with `mem::forget`.
 #[derive(Debug)]
 pub(crate) struct AbortOnUnwind(pub(crate) &'static str);
 
 impl Drop for AbortOnUnwind {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            crate::sys::complain("gort: internal error: panic in ");
-            crate::sys::complain(self.0);
-            crate::sys::complain("; aborting\n");
-            std::process::abort();
+            crate::sys::complain("gort: panic in ");
+            fatal(self.0);
         }
     }
 }
