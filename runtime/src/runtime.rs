@@ -99,7 +99,8 @@ where
     T: Send,
 {
     let sched = start(Builder::new()).unwrap_or_else(|error| panic!("cannot start gort: {error}"));
-    if PROCESS_WIDE.set(sched).is_ok() {
+    // From within a goroutine it is private.
+    if M::current().is_none() && PROCESS_WIDE.set(sched).is_ok() {
         sched.lingers.store(true, Ordering::Relaxed);
     }
     let result = panic::catch_unwind(AssertUnwindSafe(|| run_main(sched, f)));
