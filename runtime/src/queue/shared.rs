@@ -389,7 +389,7 @@ mod tests {
 }
 
 #[cfg(all(test, loom))]
-mod models {
+mod loom_tests {
     use std::sync::Arc;
 
     use loom::thread;

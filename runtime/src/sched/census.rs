@@ -270,4 +270,52 @@ mod loom_tests {
             assert_eq!(model.hungry.load(Ordering::SeqCst), 1, "an idle P that nobody knows of");
         });
     }
+
+    /// A submitter that claims the role and finds no P gives it up under the lists' lock. Meanwhile the P's
+    /// taker goes idle, and another submitter relies on the role: its work is seen all the same.
+    #[test]
+    fn loom_a_role_that_is_given_up_unused() {
+        /// `lists` is the number of Ps in the list; as `Sched::wake_one`.
+        fn wake_one(model: &Model, lists: &loom::sync::Mutex<u32>) {
+            if model.census.claim_wake() {
+                let mut lists = lists.lock().expect("nobody panics");
+                if *lists == 0 {
+                    model.census.end_search();
+                } else {
+                    *lists -= 1;
+                    model.census.remove_idle();
+                    model.wakes.fetch_add(1, Ordering::SeqCst);
+                }
+            }
+        }
+        loom::model(|| {
+            let model = model();
+            let lists = Arc::new(loom::sync::Mutex::new(1));
+            model.census.add_idle();
+            let (other, others) = (model.clone(), lists.clone());
+            // Takes the P, if nobody else has, and goes idle with it again.
+            let taker = loom::thread::spawn(move || {
+                let mut idle = others.lock().expect("nobody panics");
+                if *idle == 0 {
+                    return true;
+                }
+                *idle -= 1;
+                other.census.remove_idle();
+                drop(idle);
+                let mut idle = others.lock().expect("nobody panics");
+                other.census.add_idle();
+                *idle += 1;
+                drop(idle);
+                heavy_fence();
+                other.public.load(Ordering::Acquire) != 0
+            });
+            let (other, others) = (model.clone(), lists.clone());
+            let vain = loom::thread::spawn(move || wake_one(&other, &others));
+            model.public.fetch_add(1, Ordering::Release);
+            wake_one(&model, &lists);
+            vain.join().expect("submitter");
+            let seen = taker.join().expect("taker");
+            assert!(seen || model.wakes.load(Ordering::SeqCst) >= 1, "nobody saw the work");
+        });
+    }
 }
