@@ -135,7 +135,8 @@ impl<T> Waker<T> {
     /// Wins the wait, or finds that somebody else has, or that it is over.
     #[inline]
     pub fn claim(self) -> Option<Claim<T>> {
-        self.token.claim().then_some(Claim { token: self.token, slot: self.slot })
+        // Lazily: a claim that was not won must not exist, for its drop wakes.
+        self.token.claim().then(|| Claim { token: self.token, slot: self.slot })
     }
 }
 

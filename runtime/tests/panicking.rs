@@ -380,7 +380,11 @@ fn a_detached_goroutine_s_payload_whose_drop_panics_aborts() {
         });
         if let Some(ended) = ended {
             assert_eq!(ended.output.status.signal(), Some(libc::SIGABRT), "{}", ended.stderr);
-            assert!(ended.stderr.contains("panic in the end of a goroutine"), "{}", ended.stderr);
+            assert!(
+                ended.stderr.contains("the end of a goroutine (a destructor of a result"),
+                "{}",
+                ended.stderr
+            );
             assert!(!ended.stdout.contains(": done"));
         }
     }

@@ -118,7 +118,7 @@ fn timers_of_retired_processors_fire() {
         for round in 0..5 {
             set_max_procs(PROCS).unwrap();
             let (place, asleep) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-            let handles: Vec<_> = (0..PROCS)
+            let handles: Vec<_> = (1..PROCS)
                 .map(|n| {
                     let (place, asleep) = (Arc::clone(&place), Arc::clone(&asleep));
                     let mut rng = setting.rng(n as u64 + round);
@@ -136,12 +136,12 @@ fn timers_of_retired_processors_fire() {
                     })
                 })
                 .collect();
-            until(|| asleep.load(Ordering::SeqCst) == PROCS);
+            meet(&place, PROCS);
+            until(|| asleep.load(Ordering::SeqCst) == PROCS - 1);
             set_max_procs(1).unwrap();
-            match round % 2 {
-                // The last processor is busy, or idle.
-                0 => until(|| handles.iter().all(JoinHandle::is_finished)),
-                _ => {}
+            // The last processor is busy, or idle.
+            if round % 2 == 0 {
+                until(|| handles.iter().all(JoinHandle::is_finished));
             }
             handles.into_iter().for_each(|handle| handle.join().unwrap());
         }
@@ -153,7 +153,7 @@ fn a_timer_of_a_retired_processor_that_is_not_needed_is_taken_out() {
     const PROCS: usize = 4;
     at(&[PROCS], |_| {
         let (place, asleep) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let handles: Vec<_> = (0..PROCS)
+        let handles: Vec<_> = (1..PROCS)
             .map(|_| {
                 let (place, asleep) = (Arc::clone(&place), Arc::clone(&asleep));
                 spawn(move || {
@@ -163,7 +163,9 @@ fn a_timer_of_a_retired_processor_that_is_not_needed_is_taken_out() {
                 })
             })
             .collect();
-        until(|| asleep.load(Ordering::SeqCst) == PROCS && runtime::info().unwrap().timers == PROCS);
+        meet(&place, PROCS);
+        until(|| asleep.load(Ordering::SeqCst) == PROCS - 1);
+        until(|| runtime::info().unwrap().timers == PROCS - 1);
         set_max_procs(1).unwrap();
         (0..10).for_each(|_| yield_now());
         handles.iter().for_each(|handle| handle.goroutine().unpark());
@@ -238,13 +240,14 @@ fn work_that_waits_is_spread_when_the_number_grows() {
         for _ in 0..10 {
             set_max_procs(1).unwrap();
             let place = Arc::new(AtomicUsize::new(0));
-            // Not begun before the number changes: else they might be bound to this thread.
+            // The first one to begin changes the number and holds the only processor; the others, main
+            // included, wait in its queues.
             let handles: Vec<_> = (0..MANY)
-                .map(|n| {
+                .map(|_| {
                     let place = Arc::clone(&place);
-                    spawn(move || match n {
-                        0 => _ = set_max_procs(MANY).unwrap(),
-                        _ => meet(&place, MANY - 1),
+                    spawn(move || {
+                        set_max_procs(MANY).unwrap();
+                        meet(&place, MANY);
                     })
                 })
                 .collect();

@@ -260,7 +260,8 @@ impl State {
         // `try_unpark_self`. Acquire on failure: the stack was left; pairs with `left_stack`.
         match self.0.compare_exchange(claimed, runnable, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => AfterReady::Nothing,
-            Err(_) => {
+            Err(word) => {
+                debug_assert_eq!(Self::status_of(word), Status::Left, "made ready by nobody who claimed it");
                 // Left: it is ours alone. The queue's own Release publishes it further.
                 self.0.store(runnable, Ordering::Release);
                 AfterReady::Queue

@@ -36,7 +36,8 @@ pub struct Scope<'scope, 'env: 'scope> {
 /// # Panics
 ///
 /// With `f`'s payload, if `f` panics; else with a message of its own, if a goroutine of the scope has
-/// panicked and was not joined. In both cases after all have ended.
+/// panicked and was not joined (nor was its handle forgotten by `mem::forget`). In both cases after all have
+/// ended.
 ///
 /// # Blocking
 ///
