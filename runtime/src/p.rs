@@ -79,6 +79,8 @@ pub(crate) struct Local {
     pub(crate) next_patience: Cell<u32>,
     /// When the last lone item was published on trial.
     pub(crate) trial_since: Cell<u64>,
+    /// A child gave way: its parent is next, so that a chain of spawns does not grow at its young end only.
+    pub(crate) parent_is_next: Cell<bool>,
     /// Until when those that have not had a turn go first (`sched::find`); 0: no longer.
     pub(crate) newcomers_until: Cell<u64>,
 }
@@ -166,6 +168,7 @@ impl P {
                 patience: Cell::new(0),
                 next_patience: Cell::new(1),
                 trial_since: Cell::new(0),
+                parent_is_next: Cell::new(false),
                 newcomers_until: Cell::new(0),
             }),
             fifo_len: AtomicUsize::new(0),

@@ -33,11 +33,8 @@ pub fn max_procs() -> usize {
 ///
 /// # Errors
 ///
-/// [`InvalidInput`](io::ErrorKind::InvalidInput) if `procs` is not from 1 to 1,024.
-///
-/// # Panics
-///
-/// If the caller is no goroutine and the process-wide runtime cannot be started.
+/// [`InvalidInput`](io::ErrorKind::InvalidInput) if `procs` is not from 1 to 1,024; what starting the
+/// process-wide runtime says, if the caller is no goroutine and it cannot be started.
 pub fn set_max_procs(procs: usize) -> io::Result<usize> {
     let procs = config::check_procs(procs)?;
     let sched = current_or_start()?;

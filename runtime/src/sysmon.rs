@@ -50,8 +50,8 @@ const PASS_NS: u64 = 1_000_000_000;
 /// What the switch itself may have below the stack pointer that was saved before it, in a debug build.
 const SWITCH_FRAMES_BYTES: usize = 2048;
 
-/// Two passes: the first notes who waits, the second trims who still does.
-const TRIM_PASSES: u32 = 2;
+/// One notes who waits, the next trims who still does; and one may be under way when everything goes idle.
+const TRIM_PASSES: u32 = 3;
 
 impl Sched {
     /// Somebody runs again: sysmon must watch. One load while it is awake.
@@ -82,13 +82,16 @@ pub(crate) fn run(sched: &'static Sched) {
         nap(sched, tick);
         let now_ns = clock::now_ns();
         hurried = false;
+        let mut moved = false;
         for p in sched.ps() {
-            hurried |= watch(sched, p, &mut seen[p.id as usize], now_ns);
+            let seen = &mut seen[p.id as usize];
+            moved |= seen.ticks != p.counters.ticks.load(Ordering::Relaxed);
+            hurried |= watch(sched, p, seen, now_ns);
         }
         flag_timers(sched, now_ns);
         let idle = sched.census.idle() as usize >= sched.max_procs();
         idle_ticks = if idle { idle_ticks + 1 } else { 0 };
-        if !idle {
+        if !idle || moved {
             trimmer.passes_left = TRIM_PASSES;
         }
         trimmer.step(sched, now_ns);

@@ -330,14 +330,16 @@ fn exhaustion_is_an_error_and_passes() {
 #[test]
 fn a_segment_that_cannot_be_had_is_a_panic_of_its_goroutine() {
     Child::new("a_segment_that_cannot_be_had_is_a_panic_of_its_goroutine", "").succeeds(|| {
-        Setting::new(2, Mode::PerWorker).check(|| {
-            spawn(|| ()).join().unwrap();
-            limit_address_space(Some(3 * MIB));
-            let payload = spawn(|| dig_growing(8 * MIB, &mut |_| (), &mut || ())).join().unwrap_err();
+        Setting::new(1, Mode::PerWorker).check(|| {
+            // There are segments of 1 to 16 MiB, so that the one of 32 is the first that is refused, and
+            // what is left by then does for everybody's heap.
+            spawn(|| dig_growing(16 * MIB, &mut |_| (), &mut || ())).join().unwrap();
+            limit_address_space(Some(24 * MIB));
+            let payload = spawn(|| dig_growing(64 * MIB, &mut |_| (), &mut || ())).join().unwrap_err();
             limit_address_space(None);
             let text = message(&*payload);
             assert!(text.starts_with("cannot grow a goroutine's stack: cannot reserve"), "{text}");
-            assert_eq!(spawn(|| dig_growing(8 * MIB, &mut |_| (), &mut || 5)).join().unwrap(), 5);
+            assert_eq!(spawn(|| dig_growing(64 * MIB, &mut |_| (), &mut || 5)).join().unwrap(), 5);
         });
     });
 }

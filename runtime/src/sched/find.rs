@@ -4,8 +4,8 @@
 //!
 //! 1. What anybody asked of the P (`attention`).
 //! 2. Every 61st turn: the timers, the inbox from other threads, and whoever's turn it is among: the
-//!    injector, what the P has published and nobody has taken, its oldest continuation, the FIFO, the M's
-//!    inbox. So nothing starves behind goroutines that keep readying one another.
+//!    injector, what this P and the others have published and nobody has taken, its oldest continuation,
+//!    the FIFO, the M's inbox. So nothing starves behind goroutines that keep readying one another.
 //! 3. The next slots: the goroutine just readied. It inherits the slice of who readied it; a slice that
 //!    is over (sysmon's bit) sends it to the tail of the FIFO, with the oldest continuation.
 //!    For as long again, goroutines that have had no turn go before everybody else: a goroutine that
@@ -68,6 +68,11 @@ impl Sched {
         }
         if is_look(turn)
             && let Some(item) = self.look_around(m, p)
+        {
+            return self.begin_slice(m, p, item);
+        }
+        if p.local.parent_is_next.replace(false)
+            && let Some(item) = p.local.conts.pop_newest()
         {
             return self.begin_slice(m, p, item);
         }
@@ -222,12 +227,13 @@ impl Sched {
         }
         // Each of them is first in turn, so that none hides the others.
         let first = p.counters.ticks.load(Ordering::Relaxed) / LOOK_AROUND;
-        (first..first + 6).find_map(|place| match place % 6 {
+        (first..first + 7).find_map(|place| match place % 7 {
             0 => self.injector.pop(),
             1 => p.shared_fifo.pop(),
             2 => p.shared_conts.pop(),
             3 => p.local.conts.pop_oldest(),
             4 => p.pop_fifo(),
+            5 => self.steal(p),
             _ => m.pop_local().map(item_of),
         })
     }

@@ -53,10 +53,13 @@ impl Sched {
                 queue_m(m);
             }
         }
-        while m.p().is_none() {
+        loop {
             if self.is_stopping() {
                 // SAFETY: the caller is the goroutine, np is 1; nobody will resume it.
                 unsafe { switch_out(g, Action::Stop) };
+            }
+            if m.p().is_some() {
+                break;
             }
             m.sleep_until(clock::NEVER);
         }

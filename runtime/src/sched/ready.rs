@@ -46,6 +46,24 @@ pub(crate) fn ready(g: GRef) {
     }
 }
 
+/// As [`ready`], but behind the others: for event sources that ready many, in their order.
+pub(crate) fn ready_in_turn(g: GRef) {
+    let _section = NoPreempt::enter();
+    let Some(m) = M::current() else { return ready(g) };
+    let bound = g.bound.load(Ordering::Relaxed).cast_const();
+    if std::ptr::eq(bound, m.head()) {
+        m.push_local(g);
+    } else if bound.is_null()
+        && g.owner.load(Ordering::Relaxed).cast_const() == m.owner
+        && let Some(p) = m.p()
+    {
+        p.push_fifo(item_of(g));
+        Sched::of_m(m).offer(p);
+    } else {
+        ready(g);
+    }
+}
+
 fn is_frozen(g: GRef) -> bool {
     // Acquire: pairs with the Release in `handoff::freeze`.
     !g.frozen.load(Ordering::Acquire).is_null()

@@ -83,6 +83,7 @@ impl Sched {
                     if p.attention() & !(p::HUNGRY | p::JUDGE) != 0 || self.must_look(m, p) {
                         // A chain of spawns must not run on for ever: others first.
                         p.push_fifo(item_of(child));
+                        p.local.parent_is_next.set(true);
                         self.offer(p);
                         return;
                     }

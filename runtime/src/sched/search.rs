@@ -104,7 +104,7 @@ impl Sched {
     }
 
     /// One pass over the other Ps.
-    fn steal(&'static self, p: &'static P) -> Option<Item> {
+    pub(crate) fn steal(&'static self, p: &'static P) -> Option<Item> {
         for victim in VictimOrder::new(self.ps_made(), &p.local.rng) {
             let victim = self.p(victim);
             if std::ptr::eq(victim, p) {

@@ -12,7 +12,7 @@
 use std::sync::atomic::Ordering;
 
 use super::Sched;
-use super::ready::ready;
+use super::ready::ready_in_turn;
 use crate::g::GRef;
 use crate::p::{self, NO_DEADLINE, P};
 use crate::sys::clock;
@@ -55,7 +55,7 @@ impl Sched {
         }
         p::count(&p.counters.fired, count as u64);
         for g in to_queue.into_iter().flatten() {
-            ready(g);
+            ready_in_turn(g);
         }
         count > 0
     }

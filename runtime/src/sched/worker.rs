@@ -77,16 +77,20 @@ impl Sched {
         helpers
     }
 
-    /// Makes an M and its thread.
+    /// Makes an M and its thread. One thread at a time does: the starter, then the creator.
     fn start_m(&'static self) -> io::Result<()> {
         let id = self.ms_made.load(Ordering::Relaxed);
         let m: &'static M = Box::leak(Box::new(M::new(id, self.as_owner())));
-        self.start_thread(format!("gort-m{id}"), move || self.work(m))?;
-        self.ms_made.store(id + 1, Ordering::Relaxed);
-        // One thread at a time makes Ms: the starter, then the creator.
-        m.made_before.store(self.newest_m.load(Ordering::Relaxed), Ordering::Relaxed);
-        // Release: pairs with the Acquire in `ms`.
+        let before = self.newest_m.load(Ordering::Relaxed);
+        m.made_before.store(before, Ordering::Relaxed);
+        // Known before it runs: who stops the runtime wakes all Ms. Release: pairs with the Acquire in `ms`.
         self.newest_m.store(std::ptr::from_ref(m).cast_mut(), Ordering::Release);
+        if let Err(error) = self.start_thread(format!("gort-m{id}"), move || self.work(m)) {
+            m.word.set_dead();
+            self.newest_m.store(before, Ordering::Release);
+            return Err(error);
+        }
+        self.ms_made.store(id + 1, Ordering::Relaxed);
         Ok(())
     }
 
