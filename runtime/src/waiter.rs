@@ -114,9 +114,7 @@ pub fn wait<T: Send>(
     publish: impl FnOnce(Waker<T>) -> bool,
 ) -> Woken<T> {
     let slot = UnsafeCell::new(None);
-    let deadline_ns = deadline.map_or(clock::NEVER, |deadline| {
-        clock::deadline_after(deadline.saturating_duration_since(Instant::now()))
-    });
+    let deadline_ns = deadline.map_or(clock::NEVER, clock::from_instant);
     let woken = park::wait(reason, deadline_ns, |token| {
         // A waker that is known must not outlive the wait: no unwinding past it.
         let abort = AbortOnUnwind("the closure that publishes a waker");

@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fixture::{Child, MODES, Mode, Setting, at, poll_until, spin_until, tid, until, watched};
+use fixture::{Child, MODES, Mode, Setting, at, spin_until, tid, until, watched};
 use gort_runtime::runtime::{self, Runtime};
 use gort_runtime::{__private, Goroutine, JoinHandle, current, park, set_max_procs, sleep, spawn, yield_now};
 
@@ -435,23 +435,22 @@ fn a_goroutine_of_a_stopped_runtime_that_spawns_stops_silently() {
         let child =
             Child::new("a_goroutine_of_a_stopped_runtime_that_spawns_stops_silently", &format!("{mode:?}"));
         let ended = child.run(|| {
-            let (place, stopped): (Arc<AtomicUsize>, Arc<AtomicBool>) = (shared(), shared());
-            let returned: Arc<AtomicBool> = shared();
+            let (place, returned): (Arc<AtomicUsize>, Arc<AtomicBool>) = (shared(), shared());
             let runtime = Setting::new(2, mode).build();
             runtime.run(|| {
-                let (place2, stopped) = (Arc::clone(&place), Arc::clone(&stopped));
-                let returned = Arc::clone(&returned);
-                drop(spawn(move || {
-                    meet(&place2, 2);
-                    spin_until(|| stopped.load(Ordering::SeqCst));
-                    drop(spawn(|| ()));
-                    returned.store(true, Ordering::SeqCst);
+                drop(spawn({
+                    let (place, returned) = (Arc::clone(&place), Arc::clone(&returned));
+                    move || {
+                        meet(&place, 2);
+                        // Its thread is the last: the runtime has stopped.
+                        spin_until(|| gort_threads() == 1);
+                        drop(spawn(|| ()));
+                        returned.store(true, Ordering::SeqCst);
+                    }
                 }));
                 meet(&place, 2);
             });
-            drop(runtime);
-            stopped.store(true, Ordering::SeqCst);
-            poll_until("the threads' end", || gort_threads() == 0);
+            assert!(runtime.shutdown_timeout(Duration::from_secs(50)), "its thread goes on");
             assert!(!returned.load(Ordering::SeqCst), "the goroutine went on");
         });
         if let Some(ended) = ended {

@@ -88,6 +88,9 @@ local! {
     static OWNED: RefCell<Vec<Ticket>> = RefCell::new(Vec::new());
 }
 
+/// Whom to wake, and what to set before.
+type Call = (Goroutine, Arc<AtomicBool>, Ticket);
+
 /// What the actors of one round have in common.
 #[derive(Clone)]
 struct Stage {
@@ -96,8 +99,8 @@ struct Stage {
     ended: Arc<AtomicUsize>,
     /// Goroutines that are alive, or have been: whoever parks must expect to be woken without a reason.
     bag: Arc<Mutex<Vec<Goroutine>>>,
-    /// To the foreign thread: whom to wake, and what to set before.
-    wake: mpsc::Sender<(Goroutine, Arc<AtomicBool>, Ticket)>,
+    /// To the foreign thread.
+    wake: mpsc::Sender<Call>,
 }
 
 impl Stage {
@@ -120,7 +123,8 @@ impl Stage {
 
     /// Parks until it is so, or polls with a timeout.
     fn park_until(rng: &mut Rng, is_so: &AtomicBool) {
-        let timeout = (rng.below(3) == 0).then(|| micros(rng, 100));
+        // Not zero: `park_timeout(ZERO)` only looks for a token, and a loop of it lets nobody else run.
+        let timeout = (rng.below(3) == 0).then(|| Duration::from_nanos(1) + micros(rng, 100));
         while !is_so.load(Ordering::SeqCst) {
             timeout.map_or_else(park, park_timeout);
         }
@@ -309,8 +313,8 @@ impl Stage {
 }
 
 /// A thread that wakes whom it is told to, now or a little later.
-fn waking_thread(seed: u64) -> (mpsc::Sender<(Goroutine, Arc<AtomicBool>, Ticket)>, thread::JoinHandle<()>) {
-    let (tx, rx) = mpsc::channel::<(Goroutine, Arc<AtomicBool>, Ticket)>();
+fn waking_thread(seed: u64) -> (mpsc::Sender<Call>, thread::JoinHandle<()>) {
+    let (tx, rx) = mpsc::channel::<Call>();
     let thread = thread::spawn(move || {
         let mut rng = Rng::new(seed);
         while let Ok((goroutine, set, ticket)) = rx.recv() {

@@ -42,6 +42,11 @@ impl Sched {
     #[cold]
     #[inline(never)]
     fn offer_slow(&'static self, p: &'static P) {
+        if self.max_procs() == 1 {
+            // Nobody else has a P. (Who gets one later searches, and asks again.)
+            p.answer(p::HUNGRY);
+            return;
+        }
         if !self.census.is_hungry() {
             p.answer(p::HUNGRY);
             if !self.census.is_still_hungry() {

@@ -52,6 +52,8 @@ pub(crate) fn ready_in_turn(g: GRef) {
     let Some(m) = M::current() else { return ready(g) };
     let bound = g.bound.load(Ordering::Relaxed).cast_const();
     if std::ptr::eq(bound, m.head()) {
+        // What another M has readied before goes before.
+        m.absorb_remote();
         m.push_local(g);
     } else if bound.is_null()
         && g.owner.load(Ordering::Relaxed).cast_const() == m.owner

@@ -3,7 +3,8 @@
 //! The machine counts time as nanoseconds of `CLOCK_MONOTONIC` in a `u64`, good for 584 years after
 //! boot. Allocates nothing and makes no system call where the vDSO serves it (22 ns).
 
-use std::time::Duration;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 /// A deadline that never comes.
 pub(crate) const NEVER: u64 = u64::MAX;
@@ -20,4 +21,47 @@ pub(crate) fn now_ns() -> u64 {
 pub(crate) fn deadline_after(duration: Duration) -> u64 {
     let nanos = u64::try_from(duration.as_nanos()).unwrap_or(NEVER);
     now_ns().saturating_add(nanos).min(NEVER - 1)
+}
+
+/// The same moment in nanoseconds of the monotonic clock. `Instant` is that clock on Linux, but does not
+/// give its reading out: so the distance between the two is measured once, and is the same for every
+/// deadline of the process (their order is kept; the error is that of one reading, some 50 ns).
+pub(crate) fn from_instant(instant: Instant) -> u64 {
+    static ORIGIN: OnceLock<(Instant, u64)> = OnceLock::new();
+    let &(origin, origin_ns) = ORIGIN.get_or_init(measure_origin);
+    let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(NEVER);
+    match instant.checked_duration_since(origin) {
+        Some(after) => origin_ns.saturating_add(nanos(after)).min(NEVER - 1),
+        None => origin_ns.saturating_sub(nanos(origin.duration_since(instant))),
+    }
+}
+
+/// Both clocks at nearly the same moment: the closest of several readings.
+fn measure_origin() -> (Instant, u64) {
+    let reading = |_| {
+        let before = now_ns();
+        let instant = Instant::now();
+        let after = now_ns();
+        (after - before, instant, before + (after - before) / 2)
+    };
+    let (_, instant, ns) = (0..16).map(reading).min_by_key(|reading| reading.0).expect("sixteen readings");
+    (instant, ns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instant_is_the_same_moment() {
+        let before = now_ns();
+        let instant = Instant::now();
+        let after = now_ns();
+        let ns = from_instant(instant);
+        // The origin's own error is far below a millisecond, unless all its readings were interrupted.
+        assert!(ns + 1_000_000 >= before && ns <= after + 1_000_000, "{before} {ns} {after}");
+        let later = instant + Duration::from_secs(5);
+        assert_eq!(from_instant(later) - ns, 5_000_000_000, "distances are exact");
+        assert!(from_instant(instant - Duration::from_nanos(1)) < ns);
+    }
 }

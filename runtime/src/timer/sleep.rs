@@ -44,7 +44,10 @@ pub fn sleep(duration: Duration) {
 ///
 /// As [`sleep`].
 pub fn sleep_until(deadline: Instant) {
-    sleep(deadline.saturating_duration_since(Instant::now()));
+    match clock::from_instant(deadline) {
+        deadline_ns if deadline_ns > clock::now_ns() => sleep_to(deadline_ns),
+        _ => park::yield_current(),
+    }
 }
 
 fn sleep_to(deadline_ns: u64) {
