@@ -152,7 +152,12 @@ pub fn park() {
 /// Blocks the goroutine only.
 pub fn park_timeout(timeout: Duration) {
     match current_g() {
-        Some(g) if timeout.is_zero() => _ = g.unpark.take_token(),
+        Some(g) if timeout.is_zero() => {
+            // A loop of these must not keep the processor.
+            if !g.unpark.take_token() {
+                yield_current();
+            }
+        }
         Some(g) => park_goroutine(g, clock::deadline_after(timeout)),
         None => thread::park_timeout(timeout),
     }
@@ -169,7 +174,7 @@ pub fn park_deadline(deadline: Instant) {
 
 fn park_goroutine(g: GRef, deadline_ns: u64) {
     if g.unpark.take_token() {
-        return;
+        return stop_point();
     }
     let mut published = false;
     let woken = wait(WaitReason::Park, deadline_ns, |token| {

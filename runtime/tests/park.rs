@@ -291,3 +291,20 @@ fn an_unpark_that_races_with_the_timeout_leaves_at_most_its_token() {
         }
     });
 }
+
+/// A loop of waits that last no time gave nobody else a turn.
+#[test]
+fn a_park_of_no_time_lets_others_run() {
+    fixture::Setting::new(1, fixture::Mode::PerWorker).check(|| {
+        let set = Arc::new(AtomicBool::new(false));
+        let other = Arc::clone(&set);
+        let child = spawn(move || {
+            yield_now();
+            other.store(true, Ordering::SeqCst);
+        });
+        while !set.load(Ordering::SeqCst) {
+            park_timeout(Duration::ZERO);
+        }
+        child.join().unwrap();
+    });
+}
