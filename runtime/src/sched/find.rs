@@ -6,6 +6,9 @@
 //! 2. Every 61st turn: the timers, the inbox from other threads, and whoever's turn it is among: the
 //!    injector, what this P and the others have published and nobody has taken, its oldest continuation,
 //!    the FIFO, the M's inbox. So nothing starves behind goroutines that keep readying one another.
+//!    A chain of spawns, each child run at once, gives way at such a turn if anybody else waits: the child
+//!    that was to run joins the FIFO, its parent is next (`parent_is_next`), so that the chain collapses as
+//!    fast as it grows. While nobody waits, children and parents run in the order of plain calls.
 //! 3. The next slots: the goroutine just readied. It inherits the slice of who readied it; a slice that
 //!    is over (sysmon's bit) sends it to the tail of the FIFO, with the oldest continuation.
 //!    For as long again, goroutines that have had no turn go before everybody else: a goroutine that
