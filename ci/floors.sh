@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks what CONVENTIONS and ARCHITECTURE.md say of the files, and the compiler does not:
+# Checks what ARCHITECTURE.md says of the files, and the compiler does not:
 #
 #   floor    Every file of runtime/src (but lib.rs) begins with `//! F3. `, its floor.
 #   import   It names modules of lower floors only, or of its own floor in its own folder. Order within a

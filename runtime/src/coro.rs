@@ -4,7 +4,7 @@
 //!
 //! A [`Coro`] is a suspended computation on a stack that somebody else owns. The worker resumes it; the
 //! computation suspends itself with an [`Action`], which tells the worker what to do with it. Both
-//! directions cost 2 to 3 ns inlined, about 20 inside real frames (DESIGN, section 4): corosensei enters
+//! directions cost 2 to 3 ns inlined, about 20 inside real frames: corosensei enters
 //! with `call` and leaves with `ret`, which throws the return predictor off.
 //!
 //! # Invariants
@@ -12,7 +12,7 @@
 //! 1. A coroutine is resumed by one thread at a time, and only when it is not running: the status word
 //!    of its goroutine says who may (`g::state`). Hence moving one between threads is sound for *this*
 //!    file; whether the code that runs on it may be moved is `identity`'s question.
-//! 2. A suspended coroutine is never dropped, unwound or reset by anyone else (DESIGN, Rule 4). `Coro`
+//! 2. A suspended coroutine is never dropped, unwound or reset by anyone else (ARCHITECTURE, Rule 4). `Coro`
 //!    has no destructor: what is not finished is leaked.
 //! 3. The root function never unwinds: `start` takes one that catches.
 //! 4. np is 1 on both sides of every switch (`cur`): wherever the stack and the current goroutine have

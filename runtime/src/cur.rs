@@ -8,14 +8,14 @@
 //!
 //! # Invariants
 //!
-//! 1. *No `thread_local!` in the runtime* (DESIGN, Rule 8). LLVM takes the address of a thread-local as
+//! 1. *No `thread_local!` in the runtime* (ARCHITECTURE, Rule 8). LLVM takes the address of a thread-local as
 //!    constant within a function, which is wrong for a function that suspends on one thread and goes on
 //!    on another. The word here is read by an instruction that LLVM can neither move nor merge.
 //! 2. After every switch the word is read again; nobody keeps its value across a suspension.
 //! 3. Between suspensions the value is stable even under preemption by signal: a goroutine that is
 //!    stopped at an arbitrary instruction goes on on the same thread. Only `m.p` may change beneath it.
 //! 4. `np` is 1 whenever the thread is on its scheduler stack, holds a runtime lock, or uses its P
-//!    (DESIGN, Rule 9). A signal handler that finds `np != 0` touches nothing.
+//!    (ARCHITECTURE, Rule 9). A signal handler that finds `np != 0` touches nothing.
 //!
 //! Called on every stack: goroutine, scheduler, signal handler, foreign thread.
 

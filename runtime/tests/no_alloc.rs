@@ -1,4 +1,4 @@
-//! Nothing allocates or frees on a worker's scheduler stack, in sysmon or in the signal handler (DESIGN,
+//! Nothing allocates or frees on a worker's scheduler stack, in sysmon or in the signal handler (ARCHITECTURE,
 //! Rule 6): a counting allocator watches a storm of everything that a program may do.
 //!
 //! `GORT_NO_ALLOC_ABORT=1` ends the process at the first offence, for a debugger's backtrace:

@@ -4,10 +4,11 @@
 
 mod fixture;
 
+use std::collections::HashSet;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,12 +19,6 @@ use gort_runtime::{__private, Goroutine, JoinHandle, current, park, set_max_proc
 /// A word that several goroutines share.
 fn shared<T: Default>() -> Arc<T> {
     Arc::new(T::default())
-}
-
-/// Arrives at a meeting of `count` goroutines and holds its thread until all are there.
-fn meet(place: &AtomicUsize, count: usize) {
-    place.fetch_add(1, Ordering::SeqCst);
-    spin_until(|| place.load(Ordering::SeqCst) >= count);
 }
 
 /// Computes for a while: holds the processor, and makes no call of the runtime.
@@ -41,29 +36,73 @@ fn on_all_threads(
     per_proc: usize,
     body: impl Fn(usize) + Clone + Send + 'static,
 ) -> Vec<JoinHandle<()>> {
+    const BEGIN: usize = 1;
+    const END: usize = 2;
     let go: Arc<AtomicBool> = shared();
     let mut handles = Vec::new();
-    for _ in 0..per_proc {
-        let place: Arc<AtomicUsize> = shared();
-        for _ in 0..procs {
-            let (n, body) = (handles.len(), body.clone());
-            let (go, place, creator) = (Arc::clone(&go), Arc::clone(&place), current());
-            handles.push(spawn(move || {
-                meet(&place, procs);
-                creator.unpark();
-                while !go.load(Ordering::SeqCst) {
-                    park();
-                }
-                body(n);
-            }));
-        }
-        while place.load(Ordering::SeqCst) < procs {
+    while handles.len() < procs * per_proc {
+        let (threads, verdict): (Arc<Mutex<Vec<i64>>>, Arc<AtomicUsize>) = (shared(), shared());
+        let mut wave: Vec<_> = (0..procs)
+            .map(|n| {
+                let (n, body, creator) = (handles.len() + n, body.clone(), current());
+                let (go, threads, verdict) = (Arc::clone(&go), Arc::clone(&threads), Arc::clone(&verdict));
+                spawn(move || {
+                    threads.lock().unwrap().push(tid());
+                    // Holds its thread, so that the others start elsewhere. But `spawn` may give way, and then
+                    // the creator may be bound to this very thread: not for ever.
+                    let start = Instant::now();
+                    while threads.lock().unwrap().len() < procs && start.elapsed() < Duration::from_millis(20)
+                    {
+                        std::hint::spin_loop();
+                    }
+                    creator.unpark();
+                    while verdict.load(Ordering::SeqCst) == 0 {
+                        park();
+                    }
+                    while verdict.load(Ordering::SeqCst) == BEGIN && !go.load(Ordering::SeqCst) {
+                        park();
+                    }
+                    if verdict.load(Ordering::SeqCst) == BEGIN {
+                        body(n);
+                    }
+                })
+            })
+            .collect();
+        while threads.lock().unwrap().len() < procs {
             park();
+        }
+        let different = threads.lock().unwrap().iter().collect::<HashSet<_>>().len() == procs;
+        verdict.store(if different { BEGIN } else { END }, Ordering::SeqCst);
+        wave.iter().for_each(|handle| handle.goroutine().unpark());
+        if different {
+            handles.append(&mut wave);
+        } else {
+            wave.into_iter().for_each(|handle| handle.join().unwrap());
         }
     }
     go.store(true, Ordering::SeqCst);
     handles.iter().for_each(|handle| handle.goroutine().unpark());
     handles
+}
+
+/// Spawns a goroutine that runs at the same time as the caller: so in the default mode not on its thread,
+/// where it starts if `spawn` gives way. Returns when it has started.
+fn spawn_beside(mode: Mode, body: impl Fn() + Clone + Send + 'static) -> JoinHandle<()> {
+    loop {
+        let (here, there, body): (_, Arc<AtomicI64>, _) = (tid(), shared(), body.clone());
+        let started = Arc::clone(&there);
+        let handle = spawn(move || {
+            started.store(tid(), Ordering::SeqCst);
+            if mode != Mode::PerWorker || tid() != here {
+                body();
+            }
+        });
+        spin_until(|| there.load(Ordering::SeqCst) != 0);
+        if mode != Mode::PerWorker || there.load(Ordering::SeqCst) != here {
+            return handle;
+        }
+        handle.join().unwrap();
+    }
 }
 
 /// Runs `body`, on this foreign thread, with a runtime of each mode.
@@ -369,12 +408,12 @@ fn lone_children_after_a_pause() {
     (0..300).for_each(|_| spawn(|| ()).join().unwrap());
     idle_until_sysmon_sleeps();
     for _ in 0..3 {
-        let place: Arc<AtomicUsize> = shared();
+        let ran: Arc<AtomicBool> = shared();
         let child = spawn({
-            let place = Arc::clone(&place);
-            move || meet(&place, 2)
+            let ran = Arc::clone(&ran);
+            move || ran.store(true, Ordering::SeqCst)
         });
-        meet(&place, 2);
+        spin_until(|| ran.load(Ordering::SeqCst));
         child.join().unwrap();
     }
 }
@@ -435,20 +474,16 @@ fn a_goroutine_of_a_stopped_runtime_that_spawns_stops_silently() {
         let child =
             Child::new("a_goroutine_of_a_stopped_runtime_that_spawns_stops_silently", &format!("{mode:?}"));
         let ended = child.run(|| {
-            let (place, returned): (Arc<AtomicUsize>, Arc<AtomicBool>) = (shared(), shared());
+            let returned: Arc<AtomicBool> = shared();
             let runtime = Setting::new(2, mode).build();
             runtime.run(|| {
-                drop(spawn({
-                    let (place, returned) = (Arc::clone(&place), Arc::clone(&returned));
-                    move || {
-                        meet(&place, 2);
-                        // Its thread is the last: the runtime has stopped.
-                        spin_until(|| gort_threads() == 1);
-                        drop(spawn(|| ()));
-                        returned.store(true, Ordering::SeqCst);
-                    }
+                let returned = Arc::clone(&returned);
+                drop(spawn_beside(mode, move || {
+                    // Its thread is the last: the runtime has stopped.
+                    spin_until(|| gort_threads() == 1);
+                    drop(spawn(|| ()));
+                    returned.store(true, Ordering::SeqCst);
                 }));
-                meet(&place, 2);
             });
             assert!(runtime.shutdown_timeout(Duration::from_secs(50)), "its thread goes on");
             assert!(!returned.load(Ordering::SeqCst), "the goroutine went on");
@@ -467,15 +502,11 @@ fn what_was_queued_while_all_were_busy_is_spread_later() {
     // Child-first, nothing queues up.
     for mode in [Mode::PerWorker, Mode::ParentFirst] {
         Setting::new(2, mode).check(|| {
-            let (place, release): (Arc<AtomicUsize>, Arc<AtomicBool>) = (shared(), shared());
-            let busy = spawn({
-                let (place, release) = (Arc::clone(&place), Arc::clone(&release));
-                move || {
-                    meet(&place, 2);
-                    spin_until(|| release.load(Ordering::SeqCst));
-                }
+            let release: Arc<AtomicBool> = shared();
+            let busy = spawn_beside(mode, {
+                let release = Arc::clone(&release);
+                move || spin_until(|| release.load(Ordering::SeqCst))
             });
-            meet(&place, 2);
             let before = runtime::info().unwrap();
             // The thread of the first one that runs; then whether one ran on another.
             let (first, spread): (Arc<AtomicI64>, Arc<AtomicBool>) = (shared(), shared());

@@ -25,7 +25,7 @@
 //! in `sched`, so `len` itself is Relaxed. That another thread's store of `len` hides ours is no trouble:
 //! the stores are ordered by the lock, and a later one counts our item, unless it was taken.
 //!
-//! Called on goroutine, scheduler and foreign stacks; the lock is a no-preempt section (DESIGN, Rule 5).
+//! Called on goroutine, scheduler and foreign stacks; the lock is a no-preempt section (ARCHITECTURE, Rule 5).
 //!
 //! *Rejected:* a lock-free MPMC queue. It would have to allocate (Rule 6) or be bounded, and the batches
 //! that arrive here cost one lock each.

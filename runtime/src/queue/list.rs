@@ -1,6 +1,6 @@
 //! F4. A chain of items: how runnable goroutines travel in batches.
 //!
-//! Event sources hand *lists of runnable goroutines* up (DESIGN, Rule 1); an overflowing ring, a
+//! Event sources hand *lists of runnable goroutines* up (ARCHITECTURE, Rule 1); an overflowing ring, a
 //! netpoller's round, a processor that retires do so in one piece. The list runs through the items' own
 //! links and never allocates.
 //!

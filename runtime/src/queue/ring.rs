@@ -31,7 +31,7 @@
 //!
 //! [`len`](Ring::len) is one load of the one word that every operation stores once: it is the exact
 //! length at some instant between the operations. In particular a ring that is never empty never reads
-//! as empty (FIELD row 20). Two index words could not give that without an order between the two
+//! as empty . Two index words could not give that without an order between the two
 //! loads, for `pop_newest` moves the tail back.
 //!
 //! The idle protocol: the owner pushes, passes a `light_fence` and looks whether anybody is idle; who
@@ -196,7 +196,7 @@ mod tests {
     use super::{CAPACITY, Ring};
     use crate::util::rng::Rng;
 
-    /// FIELD row 18 (Go's TestSchedLocalQueue).
+    /// As Go's TestSchedLocalQueue.
     #[test]
     fn holds_i_items_in_order_for_every_i_then_is_empty() {
         let links = Links::new(CAPACITY + 1);
@@ -259,7 +259,7 @@ mod tests {
         }
     }
 
-    /// FIELD row 20 (Go's TestSchedLocalQueueEmpty), for the private ring.
+    /// As Go's TestSchedLocalQueueEmpty, for the private ring.
     #[test]
     fn never_reads_as_empty_while_it_is_not() {
         const LOOKS: u32 = 3_000_000;

@@ -52,7 +52,7 @@
 //! `push`: loom does not let a load see a store that is still to come, which is what it forbids. The second
 //! point of the sketch is its only proof.
 //!
-//! # Emptiness (FIELD row 20)
+//! # Emptiness
 //!
 //! [`is_empty`](Shared::is_empty) reads `head`, *then* `tail`. If it finds both equal to k, the queue was
 //! empty at the moment when it read `tail`: at that moment `tail` was k, `head` was at least k (it never
@@ -68,9 +68,9 @@
 //! private ring: the fences are the callers'.
 //!
 //! Called on goroutine and scheduler stacks of any worker; no operation allocates, pins or runs foreign
-//! code (DESIGN, Rule 6), so thieves may steal on the scheduler stack.
+//! code (ARCHITECTURE, Rule 6), so thieves may steal on the scheduler stack.
 //!
-//! *Rejected:* crossbeam-deque, which DESIGN names. Its `steal` pins crossbeam-epoch, which now and then
+//! *Rejected:* crossbeam-deque, which the plan named. Its `steal` pins crossbeam-epoch, which now and then
 //! runs any crate's deferred destructors and frees memory: stealing would need a system goroutine of its
 //! own. The measurements stand in ARCHITECTURE.md.
 
@@ -237,7 +237,7 @@ mod tests {
     use super::{CAPACITY, Shared};
     use crate::util::rng::Rng;
 
-    /// FIELD row 18 (Go's TestSchedLocalQueue).
+    /// As Go's TestSchedLocalQueue.
     #[test]
     fn holds_i_items_in_order_for_every_i_then_is_empty() {
         let links = Links::new(CAPACITY + 1);
@@ -258,7 +258,7 @@ mod tests {
         }
     }
 
-    /// FIELD row 19 (Go's TestSchedLocalQueueSteal). The thief has half, rounded up.
+    /// As Go's TestSchedLocalQueueSteal. The thief has half, rounded up.
     #[test]
     fn steal_takes_half_and_each_item_is_seen_once() {
         let links = Links::new(CAPACITY);
@@ -363,7 +363,7 @@ mod tests {
         assert!(queue.is_empty());
     }
 
-    /// FIELD row 20 (Go's TestSchedLocalQueueEmpty): the owner pushes one before it takes one.
+    /// As Go's TestSchedLocalQueueEmpty: the owner pushes one before it takes one.
     #[test]
     fn never_reports_empty_while_it_is_not() {
         const LOOKS: u32 = 3_000_000;
@@ -470,7 +470,7 @@ mod loom_tests {
         });
     }
 
-    /// FIELD row 20: the owner pushes one before it takes one, a thief takes one: with two more inside
+    /// The owner pushes one before it takes one, a thief takes one: with two more inside
     /// than are ever taken at once, nobody sees it empty.
     #[test]
     fn model_never_reports_empty_while_it_is_not() {

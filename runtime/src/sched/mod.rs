@@ -17,7 +17,7 @@
 //!
 //! # Invariants
 //!
-//! 1. *One door* (DESIGN, Rule 1): event sources hand up what is runnable; only this folder queues or
+//! 1. *One door* (ARCHITECTURE, Rule 1): event sources hand up what is runnable; only this folder queues or
 //!    runs it.
 //! 2. *On the scheduler stack*, in the signal handler and in sysmon nothing allocates, frees, runs foreign
 //!    code or takes a lock that user code can hold (Rule 6): a frozen goroutine may hold malloc's.

@@ -25,7 +25,7 @@
 //!    generation reaches the last value is retired, not reused (once in 2^32 uses of a slot; growth makes
 //!    up for it): a stale key is *never* taken for a live one.
 //! 4. **Nothing but [`Heap::with_capacity`] and dropping a heap allocates or frees.** Timers are inserted
-//!    and removed under runtime locks (DESIGN, Rule 6). So growth has two phases: see below.
+//!    and removed under runtime locks (ARCHITECTURE, Rule 6). So growth has two phases: see below.
 //!
 //! Called on goroutine and scheduler stacks, under the lock of the heap's processor.
 //!

@@ -7,7 +7,7 @@
 //! | `sleep` | F8 | `sleep` and `sleep_until` |
 //!
 //! The passive half (the heap) lies below the scheduler, which asks it; whatever parks until a deadline
-//! lies above (DESIGN, Rule 2).
+//! lies above (ARCHITECTURE, Rule 2).
 
 #[cfg(not(loom))]
 pub(crate) mod entry;

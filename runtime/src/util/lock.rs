@@ -2,7 +2,7 @@
 //!
 //! # Invariants
 //!
-//! 1. Whoever holds it is in a no-preempt section: no signal freezes the holder (DESIGN, Rule 5). So a
+//! 1. Whoever holds it is in a no-preempt section: no signal freezes the holder (ARCHITECTURE, Rule 5). So a
 //!    waiter's wait is bounded by the kernel's scheduling of one running thread.
 //! 2. Nothing suspends, allocates, frees or runs foreign code while it is held (Rule 6): a holder that
 //!    waited for malloc's lock could wait for a frozen goroutine. Callers keep this.

@@ -90,7 +90,7 @@ mod tests {
     use super::super::rng::Rng;
     use super::VictimOrder;
 
-    /// FIELD row 21 (Go's TestStealOrder), over every count to 64, every start, every stride.
+    /// As Go's TestStealOrder, over every count to 64, every start, every stride.
     #[test]
     fn visits_each_exactly_once_for_every_count_and_start() {
         for count in 0..=64usize {
