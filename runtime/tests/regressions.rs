@@ -474,16 +474,22 @@ fn a_goroutine_of_a_stopped_runtime_that_spawns_stops_silently() {
         let child =
             Child::new("a_goroutine_of_a_stopped_runtime_that_spawns_stops_silently", &format!("{mode:?}"));
         let ended = child.run(|| {
-            let returned: Arc<AtomicBool> = shared();
+            let (up, returned): (Arc<AtomicBool>, Arc<AtomicBool>) = (shared(), shared());
             let runtime = Setting::new(2, mode).build();
             runtime.run(|| {
-                let returned = Arc::clone(&returned);
-                drop(spawn_beside(mode, move || {
-                    // Its thread is the last: the runtime has stopped.
-                    spin_until(|| gort_threads() == 1);
-                    drop(spawn(|| ()));
-                    returned.store(true, Ordering::SeqCst);
+                drop(spawn_beside(mode, {
+                    let (up, returned) = (Arc::clone(&up), Arc::clone(&returned));
+                    move || {
+                        spin_until(|| up.load(Ordering::SeqCst));
+                        // Its thread is the last: the runtime has stopped.
+                        spin_until(|| gort_threads() == 1);
+                        drop(spawn(|| ()));
+                        returned.store(true, Ordering::SeqCst);
+                    }
                 }));
+                // Two workers, the creator and sysmon: a thread has its name only once it runs.
+                spin_until(|| gort_threads() >= 4);
+                up.store(true, Ordering::SeqCst);
             });
             assert!(runtime.shutdown_timeout(Duration::from_secs(50)), "its thread goes on");
             assert!(!returned.load(Ordering::SeqCst), "the goroutine went on");

@@ -23,7 +23,7 @@ use crate::queue::{Item, List};
 use crate::sys::clock;
 
 /// How long a goroutine must run on for the publication of what waited behind it to be worth a wake.
-const WORTH_NS: u64 = 20_000;
+const WORTH_NS: u64 = 5_000;
 
 /// The longest patience: so many lone items in a row stay private.
 const MAX_PATIENCE: u32 = 1 << 16;
