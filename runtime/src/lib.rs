@@ -62,8 +62,6 @@ pub mod waiter;
 #[cfg(not(loom))]
 pub use builder::{Builder, spawn};
 #[cfg(not(loom))]
-pub use g::wait::WaitReason;
-#[cfg(not(loom))]
 pub use goroutine::{Goroutine, current, park, park_deadline, park_timeout, yield_now};
 #[cfg(not(loom))]
 pub use grow::grow;

@@ -25,7 +25,7 @@ use crate::coro::Action;
 use crate::cur::NoPreempt;
 use crate::g::GRef;
 use crate::g::token::{ThreadParker, Token, Waiting};
-use crate::g::wait::WaitReason;
+use crate::g::wait::WaitFor;
 use crate::m::M;
 use crate::p::{self, P};
 use crate::sched::Sched;
@@ -68,9 +68,13 @@ pub(crate) fn current_g() -> Option<GRef> {
 /// monotonic clock; `NEVER`: none). `publish` says whether to wait at all; if not, and somebody has the token
 /// and claims it all the same, the wait is on.
 #[inline]
-pub(crate) fn wait(reason: WaitReason, deadline_ns: u64, publish: impl FnOnce(Token) -> bool) -> Woken {
+pub(crate) fn wait<'a>(
+    wait_for: impl Into<WaitFor<'a>>,
+    deadline_ns: u64,
+    publish: impl FnOnce(Token) -> bool,
+) -> Woken {
     match current_g() {
-        Some(g) => wait_goroutine(g, reason, deadline_ns, publish),
+        Some(g) => wait_goroutine(g, wait_for.into(), deadline_ns, publish),
         None => wait_thread(deadline_ns, publish),
     }
 }
@@ -78,13 +82,13 @@ pub(crate) fn wait(reason: WaitReason, deadline_ns: u64, publish: impl FnOnce(To
 #[inline]
 fn wait_goroutine(
     g: GRef,
-    reason: WaitReason,
+    wait_for: WaitFor<'_>,
     deadline_ns: u64,
     publish: impl FnOnce(Token) -> bool,
 ) -> Woken {
     let timer = TimerSlot::default();
     let section = if deadline_ns == NEVER { NoPreempt::enter() } else { timer_section() };
-    g.set_wait_reason(reason);
+    g.set_wait(wait_for);
     let ticket = g.state.begin_park();
     let published = publish(Token::new(Waiting::Goroutine(g), ticket));
     if !published && g.state.try_cancel_park(ticket) {

@@ -17,8 +17,7 @@
 //!
 //! ```
 //! use std::sync::Mutex;
-//! use gort_runtime::WaitReason;
-//! use gort_runtime::waiter::{Waker, Woken, wait};
+//! use gort_runtime::waiter::{WaitReason, Waker, Woken, wait};
 //!
 //! // A place where one goroutine waits for a number.
 //! static WAITING: Mutex<Option<Waker<u32>>> = Mutex::new(None);
@@ -47,11 +46,14 @@ use std::fmt;
 use std::ptr::NonNull;
 use std::time::Instant;
 
+use crate::g::G;
 use crate::g::token::Token;
-use crate::g::wait::WaitReason;
+pub use crate::g::wait::{WaitFor, WaitReason};
 use crate::park;
 use crate::sys::clock;
 use crate::util::abort::AbortOnUnwind;
+
+pub use crate::util::lock::{Guard, Lock};
 
 /// How a [`wait`] ended.
 #[must_use]
@@ -108,14 +110,14 @@ unsafe impl<T: Send> Sync for Claim<T> {}
 ///
 /// Blocks the goroutine; on a thread that is none, the thread.
 #[inline]
-pub fn wait<T: Send>(
-    reason: WaitReason,
+pub fn wait<'a, T: Send>(
+    wait_for: impl Into<WaitFor<'a>>,
     deadline: Option<Instant>,
     publish: impl FnOnce(Waker<T>) -> bool,
 ) -> Woken<T> {
     let slot = UnsafeCell::new(None);
     let deadline_ns = deadline.map_or(clock::NEVER, clock::from_instant);
-    let woken = park::wait(reason, deadline_ns, |token| {
+    let woken = park::wait(wait_for, deadline_ns, |token| {
         // A waker that is known must not outlive the wait: no unwinding past it.
         let abort = AbortOnUnwind("the closure that publishes a waker");
         let published = publish(Waker { token, slot: NonNull::from(&slot) });
@@ -127,6 +129,12 @@ pub fn wait<T: Send>(
         park::Woken::TimedOut => Woken::TimedOut,
         park::Woken::Ready => slot.into_inner().map_or(Woken::LetDown, Woken::Value),
     }
+}
+
+/// The [id](crate::Goroutine::id) of the goroutine that calls this; 0 on a thread that is none.
+#[inline]
+pub fn current_id() -> u64 {
+    park::current_g().map_or(0, G::id)
 }
 
 impl<T> Waker<T> {

@@ -15,10 +15,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fixture::{MODES, Rng, Setting, until};
-use gort_runtime::waiter::{Waker, Woken, wait};
+use gort_runtime::waiter::{WaitReason, Waker, Woken, wait};
 use gort_runtime::{
-    Builder, Goroutine, WaitReason, current, grow, local, max_procs, num_goroutines, park, park_timeout,
-    scope, set_max_procs, sleep, spawn, yield_now,
+    Builder, Goroutine, current, grow, local, max_procs, num_goroutines, park, park_timeout, scope,
+    set_max_procs, sleep, spawn, yield_now,
 };
 
 const PROCS: [usize; 3] = [1, 2, 4];

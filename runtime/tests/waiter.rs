@@ -13,8 +13,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fixture::{Child, Mode, Setting, at, at_1_2_4, everywhere, until};
-use gort_runtime::waiter::{Claim, Waker, Woken, wait};
-use gort_runtime::{WaitReason, scope, spawn, yield_now};
+use gort_runtime::waiter::{Claim, WaitReason, Waker, Woken, wait};
+use gort_runtime::{scope, spawn, yield_now};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 

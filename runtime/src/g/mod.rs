@@ -43,7 +43,7 @@ mod record {
     use super::done::Done;
     use super::state::State;
     use super::unpark::Unpark;
-    use super::wait::WaitReason;
+    use super::wait::{WaitFor, WaitReason};
     use crate::coro::{Coro, Yielder};
     use crate::cur::Head;
     use crate::stack::Slot;
@@ -92,8 +92,10 @@ mod record {
         pub(crate) locals: Cell<*mut ()>,
         /// Its number, from 1; 0 in the memory of one that never lived.
         pub(crate) id: AtomicU64,
-        /// Why it waits.
+        /// Why it waits, at which object, and where the number of who holds that stands.
         wait_reason: AtomicU8,
+        wait_object: AtomicUsize,
+        wait_holder: AtomicPtr<AtomicU64>,
         /// Where it was spawned.
         site: AtomicPtr<Location<'static>>,
         /// Its name. The goroutine's alone from its birth to its end, when it drops it.
@@ -164,10 +166,32 @@ mod record {
             self.id.load(Ordering::Relaxed)
         }
 
-        /// Notes why it is about to wait. Relaxed: for reports.
+        /// Notes what it is about to wait for. Relaxed: for reports; who follows the holder's address
+        /// borrows the waiting goroutine first.
         #[inline(always)]
-        pub(crate) fn set_wait_reason(&self, reason: WaitReason) {
-            self.wait_reason.store(reason as u8, Ordering::Relaxed);
+        pub(crate) fn set_wait(&self, wait: WaitFor<'_>) {
+            self.wait_reason.store(wait.reason as u8, Ordering::Relaxed);
+            self.wait_object.store(wait.object, Ordering::Relaxed);
+            let holder = wait.holder.map_or(ptr::null(), ptr::from_ref);
+            self.wait_holder.store(holder.cast_mut(), Ordering::Relaxed);
+        }
+
+        /// The address of what it waits for, if it waits; 0: unknown.
+        #[expect(dead_code, reason = "for the dumps, which come next")]
+        pub(crate) fn wait_object(&self) -> usize {
+            self.wait_object.load(Ordering::Relaxed)
+        }
+
+        /// The number of the goroutine that holds what this one waits for; 0: unknown.
+        ///
+        /// # Safety
+        ///
+        /// It waits, and does not stop waiting during the call (`State::borrow_waiting`).
+        #[expect(dead_code, reason = "for the dumps, which come next")]
+        pub(crate) unsafe fn wait_holder(&self) -> u64 {
+            // SAFETY: null, or lent to the wait, which lasts.
+            let holder = unsafe { self.wait_holder.load(Ordering::Relaxed).as_ref() };
+            holder.map_or(0, |holder| holder.load(Ordering::Relaxed))
         }
 
         /// Why it waits, if it waits.

@@ -33,7 +33,7 @@ use super::class::{Class, Kind};
 use crate::sys::memory::PAGE_BYTES;
 
 /// The area at a slot's top that outlives the goroutines on it: G and [`SlotHeader`].
-pub(crate) const HEADER_BYTES: usize = 384;
+pub(crate) const HEADER_BYTES: usize = 512;
 
 /// How much of the header area is the G's.
 pub(crate) const GO_BYTES: usize = HEADER_BYTES - size_of::<SlotHeader>();

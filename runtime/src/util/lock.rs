@@ -27,8 +27,13 @@ use crate::sys::futex;
 
 const SPINS: u32 = 100;
 
-/// A value under a lock.
-pub(crate) struct Lock<T> {
+/// A value under a lock, for the inside of a primitive: short sections of a few instructions.
+///
+/// While it is held no signal stops the holder, so waiters wait no longer than the kernel keeps one running
+/// thread from running. In return the holder must not suspend (a goroutine that tries aborts the process),
+/// nor allocate, free or run foreign code. Waiters spin for a moment, then block their *thread*. Not
+/// poisoned by a panic.
+pub struct Lock<T> {
     word: AtomicU32,
     value: UnsafeCell<T>,
 }
@@ -40,13 +45,13 @@ unsafe impl<T: Send> Sync for Lock<T> {}
 
 impl<T> Lock<T> {
     /// A free lock.
-    pub(crate) const fn new(value: T) -> Self {
+    pub const fn new(value: T) -> Self {
         Lock { word: AtomicU32::new(0), value: UnsafeCell::new(value) }
     }
 
     /// Waits for the lock and enters a no-preempt section.
     #[inline]
-    pub(crate) fn lock(&self) -> Guard<'_, T> {
+    pub fn lock(&self) -> Guard<'_, T> {
         let section = NoPreempt::enter();
         // Acquire: pairs with the Release in `Guard::drop`.
         if self.word.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
@@ -80,8 +85,8 @@ impl<T> fmt::Debug for Lock<T> {
     }
 }
 
-/// Holds the lock; frees it, then leaves the no-preempt section.
-pub(crate) struct Guard<'a, T> {
+/// Holds a [`Lock`]; frees it, then leaves the section in which no signal stops the holder.
+pub struct Guard<'a, T> {
     lock: &'a Lock<T>,
     _section: NoPreempt,
 }
