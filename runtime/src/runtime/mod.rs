@@ -15,23 +15,25 @@
 //! 3. Each thread ends as it comes through its loop. Those of the process-wide runtime sleep on instead,
 //!    until the process exits.
 
+mod builder;
+
 use std::io;
 use std::panic::{self, AssertUnwindSafe, Location};
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::config;
-use crate::identity::{self, Mode, Resolved, ThreadLocals};
 pub use crate::inspect::{Guard, Info};
 use crate::join::RawHandle;
 use crate::m::M;
+use crate::sched::Sched;
 pub use crate::sched::SpawnOrder;
-use crate::sched::{Sched, Settings};
 use crate::spawn::{self, Wish};
-use crate::stack::{self, Class};
+use crate::stack;
 use crate::sys::{clock, membarrier, signal};
 use crate::sysmon;
+
+pub use builder::Builder;
 
 /// The process-wide runtime, once there is one: or why there is none.
 static PROCESS_WIDE: OnceLock<&'static Sched> = OnceLock::new();
@@ -141,131 +143,6 @@ fn start(builder: Builder) -> io::Result<&'static Sched> {
 /// If the process-wide runtime cannot be started.
 pub fn info() -> io::Result<Info> {
     current_or_start().map(Info::of)
-}
-
-/// What a runtime shall be, before it is started.
-///
-/// # Examples
-///
-/// ```
-/// use gort_runtime::runtime;
-///
-/// let rt = runtime::Builder::new().procs(2).build()?;
-/// assert_eq!(rt.run(|| gort_runtime::max_procs()), 2);
-/// # Ok::<(), std::io::Error>(())
-/// ```
-#[derive(Clone, Debug, Default)]
-#[must_use = "a builder does nothing until it builds"]
-pub struct Builder {
-    procs: Option<usize>,
-    stack_bytes: Option<usize>,
-    thread_locals: Option<ThreadLocals>,
-    unchecked: bool,
-    order: SpawnOrder,
-    seed: Option<u64>,
-}
-
-impl Builder {
-    /// A runtime as the environment has it: `GOMAXPROCS` processors, `GORT_THREAD_LOCALS` (`worker`,
-    /// `goroutine` or `fallback`), `GORT_SEED`. What this builder says goes before it.
-    pub fn new() -> Self {
-        Builder::default()
-    }
-
-    /// How many goroutines may run at the same time, from 1 to 1,024. Else `GOMAXPROCS`, else the number
-    /// of cores that the process may use: its affinity mask, and the CPU quota of its control group and
-    /// all that contain it.
-    pub fn procs(mut self, procs: usize) -> Self {
-        self.procs = Some(procs);
-        self
-    }
-
-    /// The stack size of goroutines that do not say otherwise, in bytes; see
-    /// [`Builder::stack_size`](crate::Builder::stack_size).
-    pub fn stack_size(mut self, bytes: usize) -> Self {
-        self.stack_bytes = Some(bytes);
-        self
-    }
-
-    /// To whom a `thread_local!` belongs in goroutines that do not say otherwise.
-    pub fn thread_locals(mut self, thread_locals: ThreadLocals) -> Self {
-        self.thread_locals = Some(thread_locals);
-        self.unchecked = false;
-        self
-    }
-
-    /// Lets goroutines change threads wherever they suspend, although thread-locals belong to threads:
-    /// the fastest mode, and continuation stealing in full.
-    ///
-    /// # Safety
-    ///
-    /// The compiler takes the address of a `thread_local!` as constant within a function. In this mode a
-    /// function that suspends may go on on another thread, and then uses the *old* thread's variable, as
-    /// if two threads were in one `RefCell`. The caller answers for every crate that is linked: no code
-    /// that runs on goroutines of this runtime may keep a reference to, or rely on the identity of, a
-    /// thread-local across anything that may suspend (which is every call of gort's, `spawn` included),
-    /// nor anything else that belongs to a thread, such as the guard of a lock that its thread must
-    /// release.
-    pub unsafe fn migrate_unchecked(mut self) -> Self {
-        self.unchecked = true;
-        self
-    }
-
-    /// Who runs first at a spawn, parent or child, where the parent may change threads.
-    pub fn spawn_order(mut self, order: SpawnOrder) -> Self {
-        self.order = order;
-        self
-    }
-
-    /// Where the runtime's random choices begin (the order in which others are asked for work). Else
-    /// `GORT_SEED`, else the time. Scheduling is not deterministic by it alone.
-    pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = Some(seed);
-        self
-    }
-
-    /// Starts a private runtime.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a number of processors or a stack size out of
-    /// range, also in the environment (`GOMAXPROCS=banana`); [`Unsupported`](io::ErrorKind::Unsupported)
-    /// for thread-locals that are not available; what the operating system says, if it gives no thread.
-    pub fn build(self) -> io::Result<Runtime> {
-        start(self).map(|sched| Runtime { sched })
-    }
-
-    fn settings(self) -> io::Result<Settings> {
-        let procs = match self.procs {
-            Some(procs) => config::check_procs(procs)?,
-            None => config::procs_from_env()?.unwrap_or_else(config::default_procs),
-        };
-        let class = self.stack_bytes.map_or(Ok(Class::DEFAULT), Class::for_size)?;
-        let from_env = identity::from_env()?;
-        let resolved = if self.unchecked {
-            Resolved { mode: Mode::Unchecked, reason: None }
-        } else {
-            identity::resolve(self.thread_locals.or(from_env).unwrap_or_default())?
-        };
-        let seed = match self.seed {
-            Some(seed) => seed,
-            None => seed_from_env()?.unwrap_or_else(clock::now_ns),
-        };
-        let (mode, mode_reason) = (resolved.mode, resolved.reason);
-        Ok(Settings { procs, mode, mode_reason, order: self.order, class, seed })
-    }
-}
-
-fn seed_from_env() -> io::Result<Option<u64>> {
-    let Some(value) = std::env::var_os("GORT_SEED") else { return Ok(None) };
-    match value.to_str().map(str::trim) {
-        Some("") => Ok(None),
-        Some(text) if text.parse::<u64>().is_ok() => Ok(text.parse().ok()),
-        _ => Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!("GORT_SEED={} is not a number", value.display()),
-        )),
-    }
 }
 
 /// A private runtime. Dropping it tells it to stop, and does not wait.
