@@ -2,9 +2,9 @@
 //!
 //! # What it does, each tick
 //!
-//! 1. *Publishes.* A P that was asked for work (`HUNGRY`), keeps some to itself and has not come through
-//!    the scheduler since the last tick: its goroutine makes no runtime call. A signal to its thread
-//!    publishes the work there (handler below).
+//! 1. *Publishes.* A P that keeps work to itself and has not come through the scheduler since the last
+//!    tick: its goroutine makes no runtime call. If it was asked for work (`HUNGRY`), or its slice is over,
+//!    a signal to its thread publishes the work there (handler below).
 //! 2. *Ends slices.* A P that has begun no slice since a 10 ms tick while somebody waits: sets its bit
 //!    `SLICE`; the goroutine gives way at its next runtime call.
 //! 3. *Flags timers.* A timer that is due on a P that does not look: an idle M is woken for it, or the
@@ -137,16 +137,18 @@ fn watch(sched: &'static Sched, p: &'static P, seen: &mut Seen, now_ns: u64) -> 
     }
     // SAFETY: null or the head of an M, which is never freed.
     let Some(m) = (unsafe { M::of_head(p.m.load(Ordering::Relaxed)) }) else { return false };
-    let others_wait = p.private_len() != 0
-        || m.local_len() != 0
-        || !m.remote.is_empty()
-        || p.has_shared()
-        || !sched.injector.is_empty();
-    if others_wait && now_ns.saturating_sub(seen.slice_since_ns) >= TICK_NS {
+    let private = p.private_len() != 0;
+    let others_wait =
+        private || m.local_len() != 0 || !m.remote.is_empty() || p.has_shared() || !sched.injector.is_empty();
+    let slice_over = now_ns.saturating_sub(seen.slice_since_ns) >= TICK_NS;
+    if others_wait && slice_over {
         p.ask(p::SLICE);
     }
-    let hungry = p.private_len() != 0 && sched.census.is_hungry();
-    if hungry && stuck {
+    let hungry = private && sched.census.is_hungry();
+    // Where nobody is hungry, the others have enough to do; but theirs may be a loop of yields, which looks
+    // around now and then.
+    let hidden = private && slice_over && sched.max_procs() > 1;
+    if stuck && (hungry || hidden) {
         signal::interrupt(m.tid.load(Ordering::Relaxed));
     }
     hungry

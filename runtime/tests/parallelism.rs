@@ -4,10 +4,10 @@
 mod fixture;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::thread;
 
-use fixture::{MODES, Mode, Setting, at, spin_until, tid, watched};
+use fixture::{MODES, Mode, Setting, at, spawn_beside, spin_until, tid, watched};
 use gort_runtime::{__private, JoinHandle, park, runtime, spawn, yield_now};
 
 /// Arrives at a meeting of `count` goroutines and holds its thread until all are there.
@@ -43,7 +43,7 @@ fn goroutines_that_spin_for_one_another_run_at_the_same_time() {
 #[test]
 fn nested_spawns_after_a_burst_run_at_the_same_time() {
     at(&[2, 4], |setting| {
-        let procs = setting.procs;
+        let (procs, mode) = (setting.procs, setting.mode);
         for round in 0..200 {
             if round % 2 == 0 {
                 let burst: Vec<_> = (0..procs).map(|_| spawn(yield_now)).collect();
@@ -56,7 +56,7 @@ fn nested_spawns_after_a_burst_run_at_the_same_time() {
                     let others: Vec<_> = (1..procs)
                         .map(|_| {
                             let place = Arc::clone(&place);
-                            spawn(move || meet(&place, procs))
+                            spawn_beside(mode, move || meet(&place, procs))
                         })
                         .collect();
                     meet(&place, procs);
@@ -70,19 +70,19 @@ fn nested_spawns_after_a_burst_run_at_the_same_time() {
 
 #[test]
 fn a_chain_of_spawners_fills_all_processors() {
-    fn link(place: Arc<AtomicUsize>, left: usize, procs: usize) {
+    fn link(place: Arc<AtomicUsize>, left: usize, setting: Setting) {
         let next: Option<JoinHandle<()>> = (left > 1).then(|| {
             let place = Arc::clone(&place);
-            spawn(move || link(place, left - 1, procs))
+            spawn_beside(setting.mode, move || link(Arc::clone(&place), left - 1, setting))
         });
-        meet(&place, procs);
+        meet(&place, setting.procs);
         if let Some(next) = next {
             next.join().unwrap();
         }
     }
     at(&[2, 4], |setting| {
         for _ in 0..100 {
-            link(Arc::new(AtomicUsize::new(0)), setting.procs, setting.procs);
+            link(Arc::new(AtomicUsize::new(0)), setting.procs, setting);
         }
     });
 }
@@ -178,19 +178,19 @@ fn an_idle_runtime_is_woken_by_every_single_unpark_from_outside() {
 
 #[test]
 fn a_spawn_wakes_an_idle_worker() {
-    at(&[2, 4], |_| {
+    at(&[2, 4], |setting| {
         for _ in 0..300 {
-            let place = Arc::new(AtomicUsize::new(0));
-            let child = spawn({
-                let place = Arc::clone(&place);
+            let (place, child_runs_on) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicI64::new(0)));
+            let child = spawn_beside(setting.mode, {
+                let (place, child_runs_on) = (Arc::clone(&place), Arc::clone(&child_runs_on));
                 move || {
+                    child_runs_on.store(tid(), Ordering::SeqCst);
                     meet(&place, 2);
-                    tid()
                 }
             });
             meet(&place, 2);
-            let mine = tid();
-            assert_ne!(child.join().unwrap(), mine);
+            assert_ne!(child_runs_on.load(Ordering::SeqCst), tid());
+            child.join().unwrap();
         }
     });
 }

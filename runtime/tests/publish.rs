@@ -11,11 +11,12 @@ mod fixture;
 use std::io;
 use std::mem::MaybeUninit;
 use std::ptr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicUsize, Ordering};
 use std::thread;
 
 use fixture::{Child, Mode, Setting, spin_until, tid, until};
-use gort_runtime::{__private, Scope, park, runtime, scope, yield_now};
+use gort_runtime::{__private, Scope, park, runtime, scope, spawn, yield_now};
 
 /// How many goroutines and workers have been offered to others so far.
 fn published() -> u64 {
@@ -91,6 +92,39 @@ fn children_of_a_spinner_run_elsewhere(mode: Mode, rounds: usize) {
 fn an_owner_that_makes_no_call_gives_its_children_away() {
     for mode in [Mode::PerWorker, Mode::ParentFirst] {
         Setting::new(2, mode).check(|| children_of_a_spinner_run_elsewhere(mode, 10));
+    }
+}
+
+/// The other processor is never idle, so nobody asks: it runs a loop of yields. Once the owner's slice is
+/// over, its work is published all the same, and the other one finds it as it looks around.
+#[test]
+fn an_owner_that_makes_no_call_gives_its_children_to_one_that_only_yields() {
+    for mode in [Mode::PerWorker, Mode::ParentFirst] {
+        Setting::new(2, mode).check(|| {
+            let (over, elsewhere) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+            let yielder = fixture::spawn_beside(mode, {
+                let over = Arc::clone(&over);
+                move || {
+                    while !over.load(Ordering::SeqCst) {
+                        yield_now();
+                    }
+                }
+            });
+            let here = tid();
+            while !elsewhere.load(Ordering::SeqCst) && tid() == here {
+                let (child, ran) = (Arc::clone(&elsewhere), Arc::new(AtomicBool::new(false)));
+                let has_run = Arc::clone(&ran);
+                let child = spawn(move || {
+                    child.store(tid() != here, Ordering::SeqCst);
+                    has_run.store(true, Ordering::SeqCst);
+                });
+                // No call from here on. (`spawn` may have given way, and the child run here: again.)
+                spin_until(|| ran.load(Ordering::SeqCst));
+                child.join().unwrap();
+            }
+            over.store(true, Ordering::SeqCst);
+            yielder.join().unwrap();
+        });
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fixture::{Child, MODES, Mode, Setting, at, spin_until, tid, until, watched};
+use fixture::{Child, MODES, Mode, Setting, at, spawn_beside, spin_until, tid, until, watched};
 use gort_runtime::runtime::{self, Runtime};
 use gort_runtime::{__private, Goroutine, JoinHandle, current, park, set_max_procs, sleep, spawn, yield_now};
 
@@ -83,26 +83,6 @@ fn on_all_threads(
     go.store(true, Ordering::SeqCst);
     handles.iter().for_each(|handle| handle.goroutine().unpark());
     handles
-}
-
-/// Spawns a goroutine that runs at the same time as the caller: so in the default mode not on its thread,
-/// where it starts if `spawn` gives way. Returns when it has started.
-fn spawn_beside(mode: Mode, body: impl Fn() + Clone + Send + 'static) -> JoinHandle<()> {
-    loop {
-        let (here, there, body): (_, Arc<AtomicI64>, _) = (tid(), shared(), body.clone());
-        let started = Arc::clone(&there);
-        let handle = spawn(move || {
-            started.store(tid(), Ordering::SeqCst);
-            if mode != Mode::PerWorker || tid() != here {
-                body();
-            }
-        });
-        spin_until(|| there.load(Ordering::SeqCst) != 0);
-        if mode != Mode::PerWorker || there.load(Ordering::SeqCst) != here {
-            return handle;
-        }
-        handle.join().unwrap();
-    }
 }
 
 /// Runs `body`, on this foreign thread, with a runtime of each mode.

@@ -18,6 +18,12 @@ use gort_runtime::{scope, spawn, yield_now};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
+/// Joins threads of a scope of std's that a goroutine has opened. The end of such a scope parks the thread
+/// that it *began* on, which need not be the goroutine's any more: so no thread may be left by then.
+fn join_all(threads: Vec<thread::ScopedJoinHandle<'_, ()>>) {
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+}
+
 /// Where a waker is left for others.
 struct Place<T>(Mutex<Option<Waker<T>>>);
 
@@ -227,10 +233,12 @@ fn contest(
     let drops = AtomicUsize::new(0);
     let (mut values, mut let_down, mut timed_out) = (0, 0, 0);
     thread::scope(|t| {
-        (0..threads).for_each(|n| {
-            let (place, score, drops, over) = (&place, &score, &drops, &over);
-            t.spawn(move || compete(place, score, drops, over, n % 2 == 0));
-        });
+        let far: Vec<_> = (0..threads)
+            .map(|n| {
+                let (place, score, drops, over) = (&place, &score, &drops, &over);
+                t.spawn(move || compete(place, score, drops, over, n % 2 == 0))
+            })
+            .collect();
         scope(|s| {
             for n in 0..goroutines {
                 let (place, score, drops, over) = (&place, &score, &drops, &over);
@@ -250,6 +258,7 @@ fn contest(
             }
             over.store(true, Ordering::SeqCst);
         });
+        join_all(far);
     });
     assert_eq!(values, score.woke.into_inner());
     assert_eq!(values, drops.into_inner());
@@ -493,7 +502,7 @@ fn a_oneshot_can_be_built() {
     at(&[1, 2], |_| {
         let shots: Vec<_> = (0..200).map(|_| (Oneshot::new(), Oneshot::new())).collect();
         thread::scope(|t| {
-            t.spawn(|| {
+            let far = t.spawn(|| {
                 for (n, (there, back)) in shots.iter().enumerate() {
                     there.send(n);
                     assert_eq!(back.receive(), n + 1);
@@ -501,6 +510,7 @@ fn a_oneshot_can_be_built() {
             });
             // On this goroutine's thread, which the scope of threads would block.
             shots.iter().for_each(|(there, back)| back.send(there.receive() + 1));
+            join_all(vec![far]);
         });
     });
 }
@@ -525,9 +535,7 @@ fn move_values(capacity: usize, goroutines: usize, threads: usize) {
     let (send, receive) = (&send, &receive);
     let total: usize = thread::scope(|t| {
         let far: Vec<_> = (0..threads).map(|_| t.spawn(receive)).collect();
-        for sender in 0..threads {
-            t.spawn(move || send(sender));
-        }
+        let senders: Vec<_> = (0..threads).map(|sender| t.spawn(move || send(sender))).collect();
         let near: usize = scope(|s| {
             let near: Vec<_> = (0..goroutines).map(|_| s.spawn(receive)).collect();
             for sender in threads..parties {
@@ -535,6 +543,7 @@ fn move_values(capacity: usize, goroutines: usize, threads: usize) {
             }
             near.into_iter().map(|receiver| receiver.join().unwrap()).sum()
         });
+        join_all(senders);
         far.into_iter().map(|receiver| receiver.join().unwrap()).sum::<usize>() + near
     });
     assert_eq!(total, parties * (share * (share - 1) / 2));
