@@ -6,7 +6,8 @@
 //!    waiter's wait is bounded by the kernel's scheduling of one running thread.
 //! 2. Nothing suspends, allocates, frees or runs foreign code while it is held (Rule 6): a holder that
 //!    waited for malloc's lock could wait for a frozen goroutine. Callers keep this.
-//! 3. A waiter spins about 100 turns, then sleeps on a futex.
+//! 3. A waiter spins about 100 turns, then sleeps on a futex, [`NAP_NS`] at most before it looks again.
+//! 4. The holder's last access to the lock is the one that frees it: who gets it next may end its memory.
 //!
 //! | word | meaning | set by | cleared by |
 //! |---|---|---|---|
@@ -14,8 +15,13 @@
 //! | 1 | held, nobody sleeps | `lock` | `unlock` |
 //! | 2 | held, somebody may sleep | a waiter | `unlock`, which then wakes one |
 //!
-//! This is the third mutex of Drepper, *Futexes are tricky* (2011). Works on every thread, also on
-//! foreign ones, which may be descheduled while they hold it: hence the futex.
+//! This is the third mutex of Drepper, *Futexes are tricky* (2011), but for the unlock: a word that is 1 is
+//! freed by a plain store, which saves one of the two locked instructions (5 of 10 ns). A waiter that makes
+//! it 2 between the look and the store goes unnoticed: should it be asleep by then, which takes a holder
+//! that is interrupted between two neighbouring instructions, it wakes by itself (3).
+//!
+//! Works on every thread, also on foreign ones, which may be descheduled while they hold it: hence the
+//! futex.
 
 use std::cell::UnsafeCell;
 use std::fmt;
@@ -23,9 +29,12 @@ use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::cur::NoPreempt;
-use crate::sys::futex;
+use crate::sys::{clock, futex};
 
 const SPINS: u32 = 100;
+
+/// After so long a sleeper looks for itself.
+const NAP_NS: u64 = 1_000_000;
 
 /// A value under a lock, for the inside of a primitive: short sections of a few instructions.
 ///
@@ -74,7 +83,7 @@ impl<T> Lock<T> {
         // Acquire: pairs with the Release in `Guard::drop`. We take the lock as "contended", for others
         // may sleep: at worst one needless wake.
         while self.word.swap(2, Ordering::Acquire) != 0 {
-            futex::wait(&self.word, 2);
+            futex::wait_until(&self.word, 2, clock::now_ns() + NAP_NS);
         }
     }
 }
@@ -114,8 +123,12 @@ impl<T> DerefMut for Guard<'_, T> {
 
 impl<T> Drop for Guard<'_, T> {
     fn drop(&mut self) {
-        // Release: pairs with the Acquires in `lock`. The word's address only names the futex from here
-        // on: the lock may be gone by the time of the wake.
+        // Release, twice: pairs with the Acquires in `lock`. (Relaxed: only who sleeps depends on the look.)
+        if self.lock.word.load(Ordering::Relaxed) == 1 {
+            self.lock.word.store(0, Ordering::Release);
+            return;
+        }
+        // From the swap on the word's address only names the futex (invariant 4).
         let word: *const AtomicU32 = &self.lock.word;
         if self.lock.word.swap(0, Ordering::Release) == 2 {
             futex::wake(word, 1);
