@@ -26,7 +26,7 @@ use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::coro::{Action, Coro, Yielder};
+use crate::coro::{Action, Coro};
 use crate::cur::NoPreempt;
 use crate::g::{G, GRef};
 use crate::identity::Mode;
@@ -220,9 +220,7 @@ unsafe fn set_up<F, T>(
     unsafe { g.name.get().write(wish.name) };
     let top = if is_boxed::<T>() { packet_of::<Box<T>>(g).addr() } else { packet_of::<T>(g).addr() };
     // SAFETY: the slot's stack lies below the packet, is guarded and unused; the root does not unwind.
-    unsafe {
-        Coro::start(g.coro.get(), slot.low(), top, move |yielder| root::<F, T>(g, wish.scope, yielder, f))
-    };
+    unsafe { Coro::start(g.coro.get(), slot.low(), top, move || root::<F, T>(g, wish.scope, f)) };
 }
 
 /// Runs a new goroutine, or queues it, on the worker that spawned it.
@@ -267,11 +265,10 @@ fn start_from_outside(sched: &'static Sched, g: GRef) {
 
 /// The first and last function on a goroutine's stack.
 #[inline(always)]
-fn root<F, T>(g: GRef, scope: *const Count, yielder: &Yielder, f: F)
+fn root<F, T>(g: GRef, scope: *const Count, f: F)
 where
     F: FnOnce() -> T,
 {
-    g.yielder.set(yielder);
     // np was 1 across the switch.
     M::current().expect("a goroutine runs on an M").head().set_np(0);
     let outcome = panic::catch_unwind(AssertUnwindSafe(f));

@@ -44,7 +44,7 @@ mod record {
     use super::state::State;
     use super::unpark::Unpark;
     use super::wait::{WaitFor, WaitReason};
-    use crate::coro::{Coro, Yielder};
+    use crate::coro::Coro;
     use crate::cur::Head;
     use crate::stack::Slot;
     use crate::util::list::{Kind, Link};
@@ -66,8 +66,6 @@ mod record {
         pub(crate) done: Done,
         /// The suspended computation. Touched by its worker only.
         pub(crate) coro: UnsafeCell<Coro>,
-        /// How it suspends itself.
-        pub(crate) yielder: Cell<*const Yielder>,
         /// The M that it is bound to (invariant 4).
         pub(crate) bound: AtomicPtr<Head>,
         /// The M that sleeps beneath it, while it parks in a panic.

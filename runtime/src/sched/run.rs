@@ -36,8 +36,8 @@ use crate::stack::{self, Class};
 pub(crate) unsafe fn switch_out(g: GRef, action: Action) {
     // Relaxed: the status word or the queue publishes it.
     g.saved_sp.store(coro::stack_pointer(), Ordering::Relaxed);
-    // SAFETY: the yielder was set when the goroutine started, on this stack.
-    unsafe { coro::suspend(g.yielder.get(), action) };
+    // SAFETY: the caller's promise.
+    unsafe { Coro::suspend(g.coro.get(), action) };
 }
 
 impl Sched {
