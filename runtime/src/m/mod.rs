@@ -60,6 +60,10 @@ mod record {
         pub(crate) searching: Cell<bool>,
         /// How many living goroutines are bound to it.
         pub(crate) bound_count: Cell<u32>,
+        /// How often it does not linger before it goes idle, and how often the next time in vain makes it
+        /// (`sched::linger`).
+        pub(crate) patience: Cell<u32>,
+        pub(crate) next_patience: Cell<u32>,
         /// Its scheduler.
         pub(crate) owner: Owner,
         /// Its thread, 0 before it has started.
@@ -101,6 +105,8 @@ mod record {
                 handed: Cell::new(None),
                 searching: Cell::new(false),
                 bound_count: Cell::new(0),
+                patience: Cell::new(0),
+                next_patience: Cell::new(1),
                 owner,
                 tid: AtomicI32::new(0),
                 idle_next: AtomicPtr::new(ptr::null_mut()),

@@ -225,7 +225,7 @@ impl Sched {
     }
 
     /// Is there anything that an M without work could do?
-    fn has_public_work(&'static self) -> bool {
+    pub(crate) fn has_public_work(&'static self) -> bool {
         !self.injector.is_empty() || self.ps().any(P::has_shared)
     }
 

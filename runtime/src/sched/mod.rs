@@ -9,6 +9,7 @@
 //! | `search` | taking work from other Ps |
 //! | `run` | running it; what it asks for when it suspends |
 //! | `idle` | going to sleep without losing work; waking |
+//! | `linger` | staying awake for a moment before that |
 //! | `census` | the counters of that, and the proof |
 //! | `handoff` | giving a P to another M |
 //! | `resize` | changing GOMAXPROCS |
@@ -32,6 +33,8 @@ pub(crate) mod find;
 pub(crate) mod handoff;
 #[cfg(not(loom))]
 pub(crate) mod idle;
+#[cfg(not(loom))]
+pub(crate) mod linger;
 #[cfg(not(loom))]
 pub(crate) mod publish;
 #[cfg(not(loom))]

@@ -54,6 +54,7 @@ impl Sched {
                     self.execute(m, g);
                 }
                 Found::GaveUp => return,
+                Found::Nothing if self.linger(m, p) => {}
                 Found::Nothing => self.idle(m),
             }
         }
