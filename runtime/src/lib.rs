@@ -12,11 +12,15 @@ compile_error!("gort runs on Linux, on x86-64 (aarch64 is being ported); this ta
 #[cfg(not(loom))]
 mod builder;
 #[cfg(not(loom))]
+mod capture;
+#[cfg(not(loom))]
 mod config;
 #[cfg(not(loom))]
 mod coro;
 #[cfg(not(loom))]
 mod cur;
+#[cfg(not(loom))]
+mod deadlock;
 mod g;
 #[cfg(not(loom))]
 mod goroutine;
@@ -25,7 +29,7 @@ mod grow;
 #[cfg(not(loom))]
 mod identity;
 #[cfg(not(loom))]
-mod inspect;
+pub mod inspect;
 #[cfg(not(loom))]
 mod join;
 #[cfg(not(loom))]
@@ -40,8 +44,12 @@ mod prim;
 mod procs;
 mod queue;
 #[cfg(not(loom))]
+mod report;
+#[cfg(not(loom))]
 pub mod runtime;
 mod sched;
+#[cfg(not(loom))]
+mod schedtrace;
 #[cfg(not(loom))]
 mod scope;
 #[cfg(not(loom))]
@@ -55,6 +63,8 @@ mod sysmon;
 #[cfg(not(loom))]
 mod testing;
 mod timer;
+#[cfg(not(loom))]
+mod unwind;
 mod util;
 #[cfg(not(loom))]
 pub mod waiter;

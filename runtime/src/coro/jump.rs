@@ -12,8 +12,9 @@
 //!   a fresh stack                        a suspended one
 //!   top ------------------------         ... frames
 //!       closure, 16-aligned              rbp
-//!       address of the closure           rbx
-//!       enter::<F>                       address to go on at   <- sp
+//!       address of the record            rbx
+//!       address of the closure           address to go on at   <- sp
+//!       enter::<F>
 //!       first                  <- sp
 //! ```
 //!
@@ -38,7 +39,8 @@ use std::arch::{asm, naked_asm};
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
 
-use super::{Action, Outcome};
+use super::{Action, Outcome, Wish};
+use crate::util::abort::fatal;
 
 /// What is left with the worker by a root function that has returned.
 const FINISHED: usize = usize::MAX;
@@ -93,7 +95,7 @@ impl Coro {
         F: FnOnce(),
     {
         let closure = (top - size_of::<F>()) & !(align_of::<F>().max(16) - 1);
-        let words: *mut usize = std::ptr::with_exposed_provenance_mut(closure - 3 * size_of::<usize>());
+        let words: *mut usize = std::ptr::with_exposed_provenance_mut(closure - 4 * size_of::<usize>());
         // SAFETY: within the stack, by the caller's promise, and aligned.
         unsafe { std::ptr::with_exposed_provenance_mut::<F>(closure).write(root) };
         // SAFETY: as above.
@@ -101,6 +103,7 @@ impl Coro {
             words.write(first as *const () as usize);
             words.add(1).write(enter::<F> as *const () as usize);
             words.add(2).write(closure);
+            words.add(3).write(this.addr());
         }
         // SAFETY: `this` may be written.
         unsafe { this.write(Coro { sp: Cell::new(words.addr()), worker_sp: Cell::new(0) }) };
@@ -113,9 +116,9 @@ impl Coro {
     /// `this` was started, has not finished, is running nowhere, and np is 1 (`coro`, invariants 1 and 4).
     #[inline(always)]
     pub(crate) unsafe fn resume(this: *mut Coro) -> Outcome {
-        // SAFETY: invariant 1: the other side's stack pointer is good. A root function that starts finds
-        // its record's address as the message.
-        let message = unsafe { switch!(&raw mut (*this).worker_sp, &raw mut (*this).sp, this.addr()) };
+        // SAFETY: invariant 1: the other side's stack pointer is good.
+        let message =
+            unsafe { switch!(&raw mut (*this).worker_sp, &raw mut (*this).sp, Wish::GoOn as usize) };
         match message {
             0 => Outcome::Suspended(Action::Yield),
             1 => Outcome::Suspended(Action::Park),
@@ -125,16 +128,32 @@ impl Coro {
         }
     }
 
-    /// Leaves the running coroutine; returns when somebody resumes it, perhaps on another thread.
+    /// Lets it show its stack (`coro`, invariant 5).
+    ///
+    /// # Safety
+    ///
+    /// As [`resume`](Self::resume); it has been resumed before and has suspended itself since.
+    pub(crate) unsafe fn visit(this: *mut Coro) {
+        // SAFETY: as in `resume`.
+        let message =
+            unsafe { switch!(&raw mut (*this).worker_sp, &raw mut (*this).sp, Wish::Show as usize) };
+        if message == FINISHED {
+            fatal("a visited goroutine has ended");
+        }
+    }
+
+    /// Leaves the running coroutine; returns when somebody resumes it, perhaps on another thread. If that was
+    /// to show its stack, the caller does so at once and suspends again.
     ///
     /// # Safety
     ///
     /// `this` is the coroutine on whose stack (or segment) the caller runs; np is 1.
     #[inline(always)]
-    pub(crate) unsafe fn suspend(this: *mut Coro, action: Action) {
+    #[must_use]
+    pub(crate) unsafe fn suspend(this: *mut Coro, action: Action) -> Wish {
         // SAFETY: invariant 1: the resumer's stack pointer is good.
-        let _its_record =
-            unsafe { switch!(&raw mut (*this).sp, &raw mut (*this).worker_sp, action as usize) };
+        let wish = unsafe { switch!(&raw mut (*this).sp, &raw mut (*this).worker_sp, action as usize) };
+        if wish == Wish::GoOn as usize { Wish::GoOn } else { Wish::Show }
     }
 }
 
@@ -144,9 +163,10 @@ unsafe extern "C" fn first() {
     naked_asm!(
         ".cfi_startproc",
         ".cfi_undefined rip",
-        // rdi: the record, left there by `resume`. The stack: the root function, its closure's address.
+        // On the stack: the root function and what it is called with.
         "pop rax",
         "pop rsi",
+        "pop rdi",
         // As after a call: a return address, above which the stack is 16-aligned. No frame above.
         "lea rcx, [rip + 2f]",
         "push rcx",

@@ -2,7 +2,7 @@
 //!
 //! The worker resumes it; the computation suspends itself with an [`Action`], which tells the worker what to
 //! do with it. Two implementations stand side by side, with one interface (`Coro::start`, `Coro::resume`,
-//! `Coro::suspend`): `jump`, our own for x86-64, and `portable`, on corosensei, for every other target (and
+//! `Coro::visit`, `Coro::suspend`): `jump`, our own for x86-64, and `portable`, on corosensei, for every other target (and
 //! for x86-64 with `--cfg gort_portable_switch`, to test and to compare). Running on a further stack
 //! ([`on_stack`]) is corosensei's on all of them.
 //!
@@ -16,7 +16,11 @@
 //! 3. The root function never unwinds: `start` takes one that catches.
 //! 4. np is 1 on both sides of every switch (`cur`): wherever the stack and the current goroutine have
 //!    different owners, no signal handler acts.
-//! 5. A `Coro` does not move while it runs or is suspended.
+//! 5. A suspended computation may be *visited* by whoever may resume it: it is resumed for a moment, to show
+//!    its stack, and suspends again where it was. Its code sees nothing of it: `suspend` says so to its one
+//!    caller, which shows the stack before it does anything else (it reads no thread's word: the visitor
+//!    is on no thread of its own).
+//! 6. A `Coro` does not move while it runs or is suspended.
 //!
 //! # The switch, measured
 //!
@@ -58,6 +62,16 @@ pub(crate) enum Outcome {
     Suspended(Action),
     /// Its root function returned; its stack is free.
     Finished,
+}
+
+/// Why a suspended computation is resumed. (One byte: it comes in a register.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Wish {
+    /// To go on.
+    GoOn,
+    /// To show its stack and to suspend again (invariant 5).
+    Show,
 }
 
 /// The caller's stack pointer, near enough to tell how much stack is left.

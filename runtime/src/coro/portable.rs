@@ -9,10 +9,11 @@ use std::ptr;
 use corosensei::{Coroutine, CoroutineResult};
 
 use super::segment::Borrowed;
-use super::{Action, Outcome};
+use super::{Action, Outcome, Wish};
+use crate::util::abort::fatal;
 
-type Inner = Coroutine<(), Action, (), Borrowed>;
-type Yielder = corosensei::Yielder<(), Action>;
+type Inner = Coroutine<Wish, Action, (), Borrowed>;
+type Yielder = corosensei::Yielder<Wish, Action>;
 
 /// A suspended or running computation. Lies in its goroutine's header, has no destructor.
 pub(crate) struct Coro {
@@ -40,8 +41,8 @@ impl Coro {
         F: FnOnce(),
     {
         let stack = Borrowed { low, top };
-        let body = move |yielder: &Yielder, ()| {
-            // SAFETY: the coroutine's own record, which does not move (`coro`, invariant 5).
+        let body = move |yielder: &Yielder, _go_on| {
+            // SAFETY: the coroutine's own record, which does not move (`coro`, invariant 6).
             unsafe { (*this).yielder.set(ptr::from_ref(yielder)) };
             root();
         };
@@ -60,9 +61,23 @@ impl Coro {
     pub(crate) unsafe fn resume(this: *mut Coro) -> Outcome {
         // SAFETY: started, so initialised; nobody else uses it while it runs (`coro`, invariant 1).
         let inner = unsafe { (*this).inner.assume_init_mut() };
-        match inner.resume(()) {
+        match inner.resume(Wish::GoOn) {
             CoroutineResult::Yield(action) => Outcome::Suspended(action),
             CoroutineResult::Return(()) => Outcome::Finished,
+        }
+    }
+
+    /// As `jump::Coro::visit`.
+    ///
+    /// # Safety
+    ///
+    /// The same.
+    pub(crate) unsafe fn visit(this: *mut Coro) {
+        // SAFETY: as in `resume`.
+        let inner = unsafe { (*this).inner.assume_init_mut() };
+        match inner.resume(Wish::Show) {
+            CoroutineResult::Yield(_action) => {}
+            CoroutineResult::Return(()) => fatal("a visited goroutine has ended"),
         }
     }
 
@@ -72,8 +87,9 @@ impl Coro {
     ///
     /// The same.
     #[inline(always)]
-    pub(crate) unsafe fn suspend(this: *mut Coro, action: Action) {
+    #[must_use]
+    pub(crate) unsafe fn suspend(this: *mut Coro, action: Action) -> Wish {
         // SAFETY: it runs, so the yielder is set, and good (see there).
-        unsafe { (*(*this).yielder.get()).suspend(action) };
+        unsafe { (*(*this).yielder.get()).suspend(action) }
     }
 }

@@ -6,7 +6,7 @@ use std::cell::{Cell, UnsafeCell};
 use std::mem::MaybeUninit;
 use std::panic::{self, AssertUnwindSafe};
 
-use super::{Action, Coro, Outcome, on_stack, stack_pointer};
+use super::{Action, Coro, Outcome, Wish, on_stack, stack_pointer};
 
 const STACK_BYTES: usize = 256 << 10;
 
@@ -14,11 +14,16 @@ const STACK_BYTES: usize = 256 << 10;
 struct Place {
     coro: UnsafeCell<MaybeUninit<Coro>>,
     stack: Vec<u128>,
+    visits: Cell<u32>,
 }
 
 impl Place {
     fn new() -> Self {
-        Place { coro: UnsafeCell::new(MaybeUninit::uninit()), stack: vec![0; STACK_BYTES / 16] }
+        Place {
+            coro: UnsafeCell::new(MaybeUninit::uninit()),
+            stack: vec![0; STACK_BYTES / 16],
+            visits: Cell::new(0),
+        }
     }
 
     fn coro(&self) -> *mut Coro {
@@ -43,7 +48,9 @@ impl Place {
 
     fn suspend(&self, action: Action) {
         // SAFETY: called by the coroutine that runs here.
-        unsafe { Coro::suspend(self.coro(), action) };
+        while unsafe { Coro::suspend(self.coro(), action) } == Wish::Show {
+            self.visits.set(self.visits.get() + 1);
+        }
     }
 }
 
@@ -56,6 +63,22 @@ fn every_action_arrives_and_the_end_is_told() {
         assert_eq!(place.resume(), Outcome::Suspended(action));
     }
     assert_eq!(place.resume(), Outcome::Finished);
+}
+
+#[test]
+fn a_visit_changes_nothing() {
+    let place = Place::new();
+    place.start(|| {
+        place.suspend(Action::Park);
+        place.suspend(Action::Yield);
+    });
+    assert_eq!(place.resume(), Outcome::Suspended(Action::Park));
+    // SAFETY: it has suspended itself.
+    (0..3).for_each(|_| unsafe { Coro::visit(place.coro()) });
+    assert_eq!(place.visits.get(), 3);
+    assert_eq!(place.resume(), Outcome::Suspended(Action::Yield));
+    assert_eq!(place.resume(), Outcome::Finished);
+    assert_eq!(place.visits.get(), 3);
 }
 
 #[test]

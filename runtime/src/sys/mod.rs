@@ -2,17 +2,34 @@
 
 pub(crate) mod clock;
 pub(crate) mod cpu;
+pub(crate) mod dump_signal;
 pub(crate) mod futex;
 pub(crate) mod membarrier;
 pub(crate) mod memory;
 pub(crate) mod signal;
 pub(crate) mod thread;
+pub(crate) mod threads;
 
 /// Writes to the standard error stream without the lock of `eprintln!`, which a goroutine may hold that
 /// does not run. For the runtime's own threads.
 pub(crate) fn complain(text: &str) {
-    // SAFETY: reads `text`, alive for the call. A failure to complain is nothing to complain about.
-    unsafe { libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len()) };
+    let mut rest = text.as_bytes();
+    while !rest.is_empty() {
+        // SAFETY: reads `rest`, alive for the call.
+        let written = unsafe { libc::write(libc::STDERR_FILENO, rest.as_ptr().cast(), rest.len()) };
+        match usize::try_from(written) {
+            Ok(written @ 1..) => rest = &rest[written..],
+            _ if errno() == libc::EINTR => {}
+            // A failure to complain is nothing to complain about.
+            _ => return,
+        }
+    }
+}
+
+/// Ends the process: no destructor runs, no buffer is written out. Async-signal-safe.
+pub(crate) fn exit_at_once(status: i32) -> ! {
+    // SAFETY: takes a number, does not return.
+    unsafe { libc::_exit(status) }
 }
 
 /// The calling thread's `errno`.

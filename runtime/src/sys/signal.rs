@@ -63,7 +63,7 @@ extern "C" fn on_signal(number: libc::c_int, info: *mut libc::siginfo_t, context
 }
 
 /// Calls the handler that was there before ours, if it was one.
-fn chain(
+pub(super) fn chain(
     before: &libc::sigaction,
     number: libc::c_int,
     info: *mut libc::siginfo_t,
