@@ -130,7 +130,7 @@ fn start(builder: Builder) -> io::Result<&'static Sched> {
     let settings = builder.settings()?;
     membarrier::register();
     stack::init();
-    signal::install(sysmon::on_signal)?;
+    signal::install_publish(sysmon::on_signal)?;
     let sched = Sched::new(settings);
     sched.start(sysmon::run)?;
     Ok(sched)
