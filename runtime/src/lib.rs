@@ -40,6 +40,8 @@ mod prim;
 mod procs;
 mod queue;
 #[cfg(not(loom))]
+mod report;
+#[cfg(not(loom))]
 pub mod runtime;
 mod sched;
 #[cfg(not(loom))]

@@ -133,7 +133,7 @@ fn stay_on_thread(g: GRef, parking: bool) {
 
 fn wait_thread(deadline_ns: u64, publish: impl FnOnce(Token) -> bool) -> Woken {
     let parker = ThreadParker::acquire();
-    let ticket = parker.begin();
+    let ticket = parker.begin(deadline_ns == NEVER);
     let published = publish(Token::new(Waiting::Thread(parker), ticket));
     let woken = if !published && parker.state.try_cancel_park(ticket) {
         Woken::Unpublished

@@ -33,6 +33,7 @@ use crate::p::{self, P};
 use crate::sched::Sched;
 use crate::sched::ready::ready;
 use crate::stack::{self, Where};
+use crate::sys::threads::AtWork;
 use crate::sys::{clock, futex, signal};
 
 const TICK_NS: u64 = 10_000_000;
@@ -196,6 +197,8 @@ impl Trimmer {
         if self.passes_left == 0 || now_ns < self.next_pass_ns {
             return;
         }
+        // A goroutine that is borrowed, and woken meanwhile, is ours to queue.
+        let _at_work = AtWork::begin();
         for _ in 0..TRIM_BATCH {
             let Some(slot) = self.cursor.next() else {
                 self.cursor = stack::Cursor::default();

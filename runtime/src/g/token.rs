@@ -10,11 +10,12 @@
 //!    waker may look at one. (The pool is process-wide, as the stacks are: it holds no scheduler state.)
 
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
 use super::GRef;
 use super::state::{State, Ticket};
 use crate::sys::futex;
+use crate::sys::threads;
 use crate::util::lock::Lock;
 
 /// What a foreign thread sleeps on.
@@ -24,6 +25,9 @@ pub(crate) struct ThreadParker {
     pub(crate) state: State,
     /// 1: the wait is over.
     ready: AtomicU32,
+    /// Is this wait without a deadline, so that its thread wakes nobody before it is woken itself? Written
+    /// before the token is known to anybody.
+    endless: AtomicBool,
     next_free: AtomicPtr<ThreadParker>,
 }
 
@@ -46,6 +50,7 @@ impl ThreadParker {
         let parker = Box::leak(Box::new(ThreadParker {
             state: State::new(),
             ready: AtomicU32::new(0),
+            endless: AtomicBool::new(false),
             next_free: AtomicPtr::new(ptr::null_mut()),
         }));
         parker.state.be_born();
@@ -60,16 +65,20 @@ impl ThreadParker {
         pool.0 = ptr::from_ref(self).cast_mut();
     }
 
-    /// Begins a wait.
-    pub(crate) fn begin(&self) -> Ticket {
+    /// Begins a wait, to be slept through without a deadline or with one.
+    pub(crate) fn begin(&self, endless: bool) -> Ticket {
         // Relaxed: published with the ticket.
         self.ready.store(0, Ordering::Relaxed);
+        self.endless.store(endless, Ordering::Relaxed);
         self.state.begin_park()
     }
 
     /// Sleeps until the wait is over (true), or the deadline has passed and nobody had claimed (false).
     pub(crate) fn sleep(&self, ticket: Ticket, deadline_ns: u64) -> bool {
         let mut deadline_ns = deadline_ns;
+        if self.endless.load(Ordering::Relaxed) {
+            threads::foreign_sleeps();
+        }
         // Acquire: pairs with the Release in `end`.
         while self.ready.load(Ordering::Acquire) == 0 {
             if !futex::wait_until(&self.ready, 0, deadline_ns) {
@@ -87,6 +96,9 @@ impl ThreadParker {
     /// Ends the wait: by the winner of the claim.
     fn end(&self) {
         let _ = self.state.make_ready();
+        if self.endless.load(Ordering::Relaxed) {
+            threads::foreign_wakes();
+        }
         // Release: pairs with the Acquire in `sleep`. The parker may serve another wait at once; the
         // futex's address stays good, and a stray wake is harmless.
         self.ready.store(1, Ordering::Release);

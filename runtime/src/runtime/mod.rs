@@ -16,6 +16,7 @@
 //!    until the process exits.
 
 mod builder;
+mod reports;
 
 use std::io;
 use std::panic::{self, AssertUnwindSafe, Location};
@@ -26,6 +27,7 @@ use std::time::Duration;
 pub use crate::inspect::{Guard, Info};
 use crate::join::RawHandle;
 use crate::m::M;
+use crate::report;
 use crate::sched::Sched;
 pub use crate::sched::SpawnOrder;
 use crate::spawn::{self, Wish};
@@ -131,6 +133,7 @@ fn start(builder: Builder) -> io::Result<&'static Sched> {
     membarrier::register();
     stack::init();
     signal::install_publish(sysmon::on_signal)?;
+    report::start(reports::make)?;
     let sched = Sched::new(settings);
     sched.start(sysmon::run)?;
     Ok(sched)

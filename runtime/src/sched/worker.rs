@@ -24,6 +24,7 @@ use super::Sched;
 use crate::cur;
 use crate::m::M;
 use crate::sys::thread as os_thread;
+use crate::sys::threads::Ours;
 use crate::sys::{self, clock, futex, signal};
 use crate::util::abort::AbortOnUnwind;
 
@@ -103,6 +104,7 @@ impl Sched {
         self.live_threads.fetch_add(1, Ordering::Relaxed);
         let started = thread::Builder::new().name(name).spawn(move || {
             let abort = AbortOnUnwind("a thread of the runtime");
+            let ours = Ours::begin();
             let lingers = body();
             // Not dropped: a goroutine that was stopped while it panicked leaves the thread panicking.
             std::mem::forget(abort);
@@ -114,6 +116,8 @@ impl Sched {
                     futex::wait(&self.live_threads, self.live_threads.load(Ordering::Relaxed));
                 }
             }
+            // Its thread-locals' destructors are anybody's code.
+            drop(ours);
         });
         if let Err(error) = started {
             self.live_threads.fetch_sub(1, Ordering::Release);

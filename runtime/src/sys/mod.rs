@@ -7,6 +7,7 @@ pub(crate) mod membarrier;
 pub(crate) mod memory;
 pub(crate) mod signal;
 pub(crate) mod thread;
+pub(crate) mod threads;
 
 /// Writes to the standard error stream without the lock of `eprintln!`, which a goroutine may hold that
 /// does not run. For the runtime's own threads.

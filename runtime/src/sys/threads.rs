@@ -1,0 +1,124 @@
+//! F0. The threads of the process: which of them could still wake a goroutine?
+//!
+//! The deadlock check asks it when everything of gort's is asleep. Threads that are no worker of gort's
+//! (*foreign* ones) may wake goroutines, and what they do is not ours to know. So they are counted:
+//!
+//! ```text
+//! threads of the process  =  gort's own, at rest  +  foreign ones asleep in a wait of gort's without deadline
+//! ```
+//!
+//! If the two sides are equal, nobody is left. The left side is the kernel's number, by one `stat` of
+//! `/proc/self/task`; if that cannot be had, nobody knows, and somebody is taken to be awake.
+//!
+//! # Invariants
+//!
+//! 1. The right side never counts a thread that does not exist in the kernel: a thread counts itself, when it
+//!    runs, and takes itself out before it ends.
+//! 2. It never counts a thread that may go on by itself. A foreign sleeper is taken out by whoever wakes it,
+//!    before the waker itself can go to sleep; a helper of gort's (sysmon, the reporter) that may queue a
+//!    goroutine is taken out by [`AtWork`] meanwhile.
+//!
+//! So an error is to the safe side: somebody seems awake. The numbers are read before and after the
+//! kernel's, for a thread may wake another one and then end.
+#![allow(dead_code, reason = "the deadlock check comes next")]
+
+use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// gort's own threads, at rest or running goroutines.
+static OURS: AtomicU32 = AtomicU32::new(0);
+
+/// Foreign threads that are asleep in a wait of gort's without deadline. Wraps below zero for a moment, when
+/// a waker is faster than the sleeper.
+static ASLEEP: AtomicU32 = AtomicU32::new(0);
+
+/// The calling thread is gort's own, as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Ours(());
+
+impl Ours {
+    /// Counts the calling thread.
+    pub(crate) fn begin() -> Ours {
+        // SeqCst, all in this file: read by the check after the schedulers' SeqCst counters.
+        OURS.fetch_add(1, Ordering::SeqCst);
+        Ours(())
+    }
+}
+
+impl Drop for Ours {
+    fn drop(&mut self) {
+        OURS.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// The calling thread, one of gort's, may queue a goroutine as long as this lives (invariant 2).
+#[derive(Debug)]
+pub(crate) struct AtWork(());
+
+impl AtWork {
+    /// Takes the calling thread out of the count.
+    pub(crate) fn begin() -> AtWork {
+        OURS.fetch_sub(1, Ordering::SeqCst);
+        AtWork(())
+    }
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        OURS.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// The calling, foreign thread goes to sleep, until somebody calls [`foreign_wakes`] for it.
+pub(crate) fn foreign_sleeps() {
+    ASLEEP.fetch_add(1, Ordering::SeqCst);
+}
+
+/// A foreign thread is woken: called by its waker, before it can run.
+pub(crate) fn foreign_wakes() {
+    ASLEEP.fetch_sub(1, Ordering::SeqCst);
+}
+
+/// Is there a thread in the process, beyond gort's own, that is not asleep in a wait of gort's? One system
+/// call; allocates nothing.
+pub(crate) fn somebody_is_awake() -> bool {
+    let accounted = || OURS.load(Ordering::SeqCst).wrapping_add(ASLEEP.load(Ordering::SeqCst));
+    let before = accounted();
+    let Some(threads) = count() else { return true };
+    threads != before || accounted() != before
+}
+
+/// How many threads the process has, as the kernel knows it.
+fn count() -> Option<u32> {
+    let mut stat = MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: the path is a C string, and the buffer is ours.
+    if unsafe { libc::stat(c"/proc/self/task".as_ptr(), stat.as_mut_ptr()) } != 0 {
+        return None;
+    }
+    // SAFETY: written by the call, which succeeded.
+    let links = unsafe { stat.assume_init() }.st_nlink;
+    // A directory has two links of its own, and one for each folder in it.
+    u32::try_from(links).ok()?.checked_sub(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_count_is_that_of_the_folder() {
+        let listed = || std::fs::read_dir("/proc/self/task").expect("/proc is mounted").count();
+        // Other tests' threads come and go: compare when the listing stands still.
+        let agrees = (0..1000).any(|_| {
+            let before = listed();
+            let counted = count().expect("/proc is mounted");
+            before == listed() && counted as usize == before
+        });
+        assert!(agrees);
+    }
+
+    #[test]
+    fn a_test_harness_is_awake() {
+        assert!(somebody_is_awake());
+    }
+}
