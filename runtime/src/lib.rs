@@ -34,6 +34,8 @@ mod m;
 #[cfg(not(loom))]
 mod p;
 #[cfg(not(loom))]
+mod panics;
+#[cfg(not(loom))]
 mod park;
 mod prim;
 #[cfg(not(loom))]
@@ -51,12 +53,16 @@ mod spawn;
 #[cfg(not(loom))]
 mod stack;
 #[cfg(not(loom))]
+mod symbols;
+#[cfg(not(loom))]
 mod sys;
 #[cfg(not(loom))]
 mod sysmon;
 #[cfg(not(loom))]
 mod testing;
 mod timer;
+#[cfg(not(loom))]
+mod unwind;
 mod util;
 #[cfg(not(loom))]
 pub mod waiter;

@@ -16,6 +16,7 @@
 //!    until the process exits.
 
 mod builder;
+mod leaks;
 mod reports;
 
 use std::io;
@@ -24,9 +25,11 @@ use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+pub use crate::g::panicked::PanicPolicy;
 pub use crate::inspect::{Guard, Info};
 use crate::join::RawHandle;
 use crate::m::M;
+use crate::panics;
 use crate::report;
 use crate::sched::Sched;
 pub use crate::sched::SpawnOrder;
@@ -108,7 +111,7 @@ where
         sched.lingers.store(true, Ordering::Relaxed);
     }
     let result = panic::catch_unwind(AssertUnwindSafe(|| run_main(sched, f)));
-    sched.stop();
+    leaks::stop(sched);
     result.unwrap_or_else(|payload| panic::resume_unwind(payload))
 }
 
@@ -132,6 +135,7 @@ fn start(builder: Builder) -> io::Result<&'static Sched> {
     let settings = builder.settings()?;
     membarrier::register();
     stack::init();
+    panics::install_hook();
     signal::install_publish(sysmon::on_signal)?;
     report::start(reports::make)?;
     let sched = Sched::new(settings);
@@ -209,13 +213,13 @@ impl Runtime {
                 "a goroutine cannot wait for the end of its own runtime"
             );
         }
-        self.sched.stop();
+        leaks::stop(self.sched);
         self.sched.wait_stopped(clock::deadline_after(timeout))
     }
 }
 
 impl Drop for Runtime {
     fn drop(&mut self) {
-        self.sched.stop();
+        leaks::stop(self.sched);
     }
 }

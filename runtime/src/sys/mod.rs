@@ -10,10 +10,25 @@ pub(crate) mod thread;
 pub(crate) mod threads;
 
 /// Writes to the standard error stream without the lock of `eprintln!`, which a goroutine may hold that
-/// does not run. For the runtime's own threads.
+/// does not run. Async-signal-safe.
 pub(crate) fn complain(text: &str) {
-    // SAFETY: reads `text`, alive for the call. A failure to complain is nothing to complain about.
-    unsafe { libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len()) };
+    let mut rest = text.as_bytes();
+    while !rest.is_empty() {
+        // SAFETY: reads `rest`, alive for the call.
+        let written = unsafe { libc::write(libc::STDERR_FILENO, rest.as_ptr().cast(), rest.len()) };
+        match usize::try_from(written) {
+            Ok(written) => rest = &rest[written..],
+            Err(_) if errno() == libc::EINTR => {}
+            // A failure to complain is nothing to complain about.
+            Err(_) => return,
+        }
+    }
+}
+
+/// Ends the process at once: nothing else runs, no destructor, no `atexit`. Async-signal-safe.
+pub(crate) fn exit(status: i32) -> ! {
+    // SAFETY: takes a number.
+    unsafe { libc::_exit(status) }
 }
 
 /// The calling thread's `errno`.

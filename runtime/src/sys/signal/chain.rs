@@ -140,11 +140,7 @@ fn call(
 
 /// What the kernel would have blocked for the former handler: what the interrupted code had blocked, what the
 /// handler's action names, and the signal itself unless it wants to be nested.
-fn mask_for(
-    before: &libc::sigaction,
-    number: libc::c_int,
-    context: *mut libc::c_void,
-) -> libc::sigset_t {
+fn mask_for(before: &libc::sigaction, number: libc::c_int, context: *mut libc::c_void) -> libc::sigset_t {
     // SAFETY: the kernel gives every handler with SA_SIGINFO a ucontext, by this pointer.
     let mut mask = unsafe { (*context.cast::<libc::ucontext_t>()).uc_sigmask };
     let named = (1..=libc::SIGRTMAX()).filter(|&other| {
