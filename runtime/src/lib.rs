@@ -17,6 +17,8 @@ mod config;
 mod coro;
 #[cfg(not(loom))]
 mod cur;
+#[cfg(not(loom))]
+mod fault;
 mod g;
 #[cfg(not(loom))]
 mod goroutine;

@@ -27,6 +27,7 @@ use std::time::Duration;
 
 pub use crate::g::panicked::PanicPolicy;
 pub use crate::inspect::{Guard, Info};
+use crate::fault;
 use crate::join::RawHandle;
 use crate::m::M;
 use crate::panics;
@@ -136,6 +137,7 @@ fn start(builder: Builder) -> io::Result<&'static Sched> {
     membarrier::register();
     stack::init();
     panics::install_hook();
+    signal::install_faults(fault::HOOKS)?;
     signal::install_publish(sysmon::on_signal)?;
     report::start(reports::make)?;
     let sched = Sched::new(settings);

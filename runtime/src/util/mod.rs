@@ -3,6 +3,8 @@
 #[cfg(not(loom))]
 pub(crate) mod abort;
 #[cfg(not(loom))]
+pub(crate) mod fixed;
+#[cfg(not(loom))]
 pub(crate) mod last_words;
 pub(crate) mod list;
 #[cfg(not(loom))]

@@ -27,6 +27,9 @@ use std::sync::OnceLock;
 use super::chain::{self, Chain};
 use crate::sys::{errno, set_errno};
 
+/// The code of a fault without an address, which libc does not name.
+const SI_KERNEL: i32 = 0x80;
+
 static SEGV: Chain = Chain::new(libc::SIGSEGV);
 static BUS: Chain = Chain::new(libc::SIGBUS);
 static HOOKS: OnceLock<Hooks> = OnceLock::new();
@@ -36,7 +39,8 @@ static HOOKS: OnceLock<Hooks> = OnceLock::new();
 pub(crate) struct Fault {
     /// `SIGSEGV` or `SIGBUS`.
     pub(crate) name: &'static str,
-    /// What could not be accessed; `None` if somebody has sent the signal.
+    /// What could not be accessed; `None` if somebody has sent the signal, or the processor does not say (an
+    /// address that is none, on x86).
     pub(crate) address: Option<usize>,
 }
 
@@ -65,10 +69,11 @@ pub(crate) fn install(hooks: Hooks) -> io::Result<()> {
 extern "C" fn on_fault(number: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     let before = errno();
     let (chain, name) = if number == libc::SIGBUS { (&BUS, "SIGBUS") } else { (&SEGV, "SIGSEGV") };
-    // SAFETY: the kernel gives every handler with SA_SIGINFO a siginfo; positive codes are the kernel's own.
-    let by_kernel = unsafe { (*info).si_code } > 0;
+    // SAFETY: the kernel gives every handler with SA_SIGINFO a siginfo.
+    let code = unsafe { (*info).si_code };
+    let by_kernel = code > 0;
     // SAFETY: a fault's siginfo has an address.
-    let address = by_kernel.then(|| unsafe { (*info).si_addr() }.addr());
+    let address = (by_kernel && code != SI_KERNEL).then(|| unsafe { (*info).si_addr() }.addr());
     let fault = Fault { name, address };
     // Acquire: pairs with `install`; set before the handler was.
     let hooks = HOOKS.get();
@@ -77,7 +82,7 @@ extern "C" fn on_fault(number: libc::c_int, info: *mut libc::siginfo_t, context:
     }
     chain.pass_on(info, context);
     if let Some(hooks) = hooks
-        && address.is_some()
+        && by_kernel
         && chain::action_of(number).sa_sigaction == libc::SIG_DFL
     {
         (hooks.doomed)(&fault);
