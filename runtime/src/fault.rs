@@ -55,6 +55,9 @@ use crate::util::last_words::{self, Claim};
 /// How many frames are shown, the innermost ones.
 const SHOWN: usize = 64;
 
+/// Longer cycles of a recursion, and those that begin further out, are shown as they are.
+const LONGEST_PERIOD: usize = 8;
+
 /// How long the handler waits for names. Reading the debug information of a large program takes a while.
 const PATIENCE_NS: u64 = 5_000_000_000;
 
@@ -143,9 +146,9 @@ impl Overflow {
         // Rounded up: guard page and header belong to the size that was asked for.
         let kib = (self.top - self.low).next_power_of_two() >> 10;
         let (low, top, address) = (self.low, self.top, self.address);
-        let kind = if self.on_segment { "segment of its stack (by `grow`)" } else { "stack" };
+        let kind = if self.on_segment { "a segment of its stack (by `grow`)" } else { "its stack" };
         let _ = writeln!(text, "\nfatal error: {} stack overflow", who(g));
-        let _ = writeln!(text, "    its {kind} has {kib} KiB, from {low:#x} to {top:#x}; fault at {address:#x}");
+        let _ = writeln!(text, "    {kind} has {kib} KiB, from {low:#x} to {top:#x}; fault at {address:#x}");
         if let Some(site) = g.site() {
             let _ = writeln!(text, "    created at {site}");
         }
@@ -212,8 +215,7 @@ impl Request {
     fn wait_for_names(&self) -> bool {
         if self.wait_while(ASKED) == ASKED {
             // Relaxed: nothing but the word is shared.
-            let gave_up =
-                self.state.compare_exchange(ASKED, GIVEN_UP, Ordering::Relaxed, Ordering::Relaxed);
+            let gave_up = self.state.compare_exchange(ASKED, GIVEN_UP, Ordering::Relaxed, Ordering::Relaxed);
             if gave_up.is_ok() {
                 return false;
             }
@@ -245,7 +247,12 @@ pub(crate) fn make_report() {
     let addresses: Vec<usize> =
         REQUEST.addresses[..len].iter().map(|address| address.load(Ordering::Relaxed)).collect();
     let mut text = String::new();
-    symbols::write_trace(&mut text, &addresses);
+    let (shown, repeated) = without_repetition(&addresses);
+    symbols::write_trace(&mut text, shown);
+    if let Some((period, times)) = repeated {
+        let what = if period == 1 { "the last frame".into() } else { format!("the last {period} frames") };
+        let _ = writeln!(text, "    ... {what} {times} times more");
+    }
     if REQUEST.more.load(Ordering::Relaxed) != 0 {
         text.push_str("    ... and more, which are left out\n");
     }
@@ -254,5 +261,34 @@ pub(crate) fn make_report() {
         sys::complain(&text);
         state.store(DONE, Ordering::Relaxed);
         futex::wake(state, 1);
+    }
+}
+
+/// The frames up to the first time that they repeat themselves to the end, as a recursion's do; and what is
+/// repeated: how many frames, how often more.
+fn without_repetition(addresses: &[usize]) -> (&[usize], Option<(usize, usize)>) {
+    for start in 0..LONGEST_PERIOD {
+        for period in 1..=LONGEST_PERIOD {
+            let Some(rest) = addresses.get(start..) else { continue };
+            let times = rest.len() / period;
+            if times >= 3 && rest.iter().zip(&rest[period..]).all(|(one, next)| one == next) {
+                return (&addresses[..start + period], Some((period, times - 1)));
+            }
+        }
+    }
+    (addresses, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_repetition;
+
+    #[test]
+    fn a_recursion_is_shown_once() {
+        assert_eq!(without_repetition(&[]), (&[][..], None));
+        assert_eq!(without_repetition(&[1, 2, 3]), (&[1, 2, 3][..], None));
+        assert_eq!(without_repetition(&[1, 2, 2, 2, 2]), (&[1, 2][..], Some((1, 3))));
+        assert_eq!(without_repetition(&[9, 1, 2, 1, 2, 1, 2, 1]), (&[9, 1, 2][..], Some((2, 2))));
+        assert_eq!(without_repetition(&[2, 2, 2, 2, 3]), (&[2, 2, 2, 2, 3][..], None));
     }
 }

@@ -25,9 +25,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::fault;
 pub use crate::g::panicked::PanicPolicy;
 pub use crate::inspect::{Guard, Info};
-use crate::fault;
 use crate::join::RawHandle;
 use crate::m::M;
 use crate::panics;
@@ -106,26 +106,27 @@ where
     F: FnOnce() -> T + Send,
     T: Send,
 {
+    let site = Location::caller();
     let sched = start(Builder::new()).unwrap_or_else(|error| panic!("cannot start gort: {error}"));
     // From within a goroutine it is private.
     if M::current().is_none() && PROCESS_WIDE.set(sched).is_ok() {
         sched.lingers.store(true, Ordering::Relaxed);
     }
-    let result = panic::catch_unwind(AssertUnwindSafe(|| run_main(sched, f)));
+    let result = panic::catch_unwind(AssertUnwindSafe(|| run_main(sched, site, f)));
     leaks::stop(sched);
     result.unwrap_or_else(|payload| panic::resume_unwind(payload))
 }
 
-/// Runs `f` on a goroutine of `sched`, while the caller waits.
+/// Runs `f` on a goroutine of `sched`, created at `site`, while the caller waits.
 #[track_caller]
-fn run_main<F, T>(sched: &'static Sched, f: F) -> T
+fn run_main<F, T>(sched: &'static Sched, site: &'static Location<'static>, f: F) -> T
 where
     F: FnOnce() -> T + Send,
     T: Send,
 {
     // SAFETY: F and T are Send; the caller waits right here until the goroutine has ended, and gives its
     // result out before what they borrow can end.
-    let spawned = unsafe { spawn::spawn_in(sched, Wish::NOTHING, Location::caller(), f) };
+    let spawned = unsafe { spawn::spawn_in(sched, Wish::NOTHING, site, f) };
     let spawned = spawned.unwrap_or_else(|error| panic!("cannot spawn the main goroutine: {error}"));
     // SAFETY: just spawned with result T.
     let handle = unsafe { RawHandle::<T>::new(spawned) };
@@ -177,7 +178,7 @@ impl Runtime {
         F: FnOnce() -> T + Send,
         T: Send,
     {
-        run_main(self.sched, f)
+        run_main(self.sched, Location::caller(), f)
     }
 
     pub(crate) fn sched(&self) -> &'static Sched {
