@@ -31,6 +31,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::sys::cpu;
 
@@ -40,6 +41,11 @@ pub(crate) const MAX_PROCS: usize = 1024;
 /// The name of the environment variable that says how many processors to use. Go's, so that what is
 /// written for Go's programs (and their containers) serves.
 const VARIABLE: &str = "GOMAXPROCS";
+
+/// The name of the environment variable that asks for lines about the scheduler.
+const TRACE_VARIABLE: &str = "GORT_SCHEDTRACE";
+
+const DAY_MS: u64 = 86_400_000;
 
 /// The number of processors that the process may use: see *The default* above.
 pub(crate) fn default_procs() -> usize {
@@ -89,6 +95,34 @@ fn parse_procs(value: &OsStr) -> io::Result<Option<usize>> {
         _ => Err(io::Error::new(
             io::ErrorKind::InvalidInput,
             format!("{VARIABLE}={text} is not a number of processors from 1 to {MAX_PROCS}"),
+        )),
+    }
+}
+
+/// How often `GORT_SCHEDTRACE` asks for a line about the scheduler: milliseconds; `None` if it is unset, empty
+/// or 0.
+///
+/// # Errors
+///
+/// `InvalidInput`, with a message that quotes the value, if it is not a number of milliseconds (at most a day).
+pub(crate) fn trace_every_from_env() -> io::Result<Option<Duration>> {
+    match env::var_os(TRACE_VARIABLE) {
+        None => Ok(None),
+        Some(value) => parse_trace_every(&value),
+    }
+}
+
+fn parse_trace_every(value: &OsStr) -> io::Result<Option<Duration>> {
+    let text = value.to_string_lossy();
+    let text = text.trim();
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    match text.parse::<u64>() {
+        _ if text.is_empty() => Ok(None),
+        Ok(0) if digits => Ok(None),
+        Ok(millis @ 1..=DAY_MS) if digits => Ok(Some(Duration::from_millis(millis))),
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("{TRACE_VARIABLE}={text} is not a number of milliseconds, from 1 to {DAY_MS}"),
         )),
     }
 }
@@ -153,6 +187,19 @@ mod tests {
     fn gomaxprocs_that_is_not_utf_8_is_an_error() {
         assert!(refusal(b"4\xff").starts_with("GOMAXPROCS=4\u{fffd} is not"));
         assert!(refusal(b"\xff").starts_with("GOMAXPROCS=\u{fffd} is not"));
+    }
+
+    #[test]
+    fn schedtrace_is_a_number_of_milliseconds() {
+        let parse = |value: &str| parse_trace_every(OsStr::new(value));
+        assert_eq!(parse("").unwrap(), None);
+        assert_eq!(parse("0").unwrap(), None);
+        assert_eq!(parse(" 1000 ").unwrap(), Some(Duration::from_secs(1)));
+        for value in ["banana", "-1", "+1", "1.5", "86400001", "99999999999999999999999"] {
+            let error = parse(value).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+            assert!(error.to_string().starts_with(&format!("GORT_SCHEDTRACE={value} is not")), "{error}");
+        }
     }
 
     #[test]

@@ -17,7 +17,11 @@
 //! 3. The root function never unwinds: `start` takes one that catches.
 //! 4. np is 1 on both sides of every switch (`cur`): wherever the stack and the current goroutine have
 //!    different owners, no signal handler acts.
-//! 5. The [`Yielder`] lies at a fixed place of the coroutine's stack and stays valid for its life, on
+//! 5. A suspended computation may be *visited* by whoever may resume it: it is resumed for a moment, to show
+//!    its stack, and suspends again where it was. Its code sees nothing of it: [`suspend`] says so to its one
+//!    caller, which shows the stack before it does anything else (it reads no thread's word: the visitor
+//!    is on no thread of its own).
+//! 6. The [`Yielder`] lies at a fixed place of the coroutine's stack and stays valid for its life, on
 //!    every thread that resumes it (corosensei rewrites the parent link there on each resume).
 //!
 //! # Rejected
@@ -31,6 +35,8 @@ use std::num::NonZeroUsize;
 
 use corosensei::stack::{Stack, StackPointer};
 use corosensei::{Coroutine, CoroutineResult};
+
+use crate::util::abort::fatal;
 
 /// What a goroutine asks of its worker when it suspends itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,10 +61,20 @@ pub(crate) enum Outcome {
     Finished,
 }
 
-type Inner = Coroutine<(), Action, (), Borrowed>;
+/// Why a suspended computation is resumed. (One byte: it comes in a register.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Wish {
+    /// To go on.
+    GoOn,
+    /// To show its stack and to suspend again (invariant 5).
+    Show,
+}
 
-/// By which a running coroutine suspends itself (invariant 5).
-pub(crate) type Yielder = corosensei::Yielder<(), Action>;
+type Inner = Coroutine<Wish, Action, (), Borrowed>;
+
+/// By which a running coroutine suspends itself (invariant 6).
+pub(crate) type Yielder = corosensei::Yielder<Wish, Action>;
 
 /// A suspended or running computation. Lies in its goroutine's header, never moves, has no destructor.
 pub(crate) struct Coro {
@@ -86,7 +102,7 @@ impl Coro {
     {
         let stack = Borrowed { low, top };
         // SAFETY: the caller promises the stack; the lifetime of `root` is the caller's promise too.
-        let inner = unsafe { Inner::with_stack_unchecked(stack, move |yielder, ()| root(yielder)) };
+        let inner = unsafe { Inner::with_stack_unchecked(stack, move |yielder, _go_on| root(yielder)) };
         // SAFETY: `this` is writable; what it held before has no destructor to run.
         unsafe { (&raw mut (*this).inner).write(MaybeUninit::new(inner)) };
     }
@@ -100,22 +116,38 @@ impl Coro {
     pub(crate) unsafe fn resume(this: *mut Coro) -> Outcome {
         // SAFETY: started, so initialised; nobody else uses it while it runs (invariant 1).
         let inner = unsafe { (*this).inner.assume_init_mut() };
-        match inner.resume(()) {
+        match inner.resume(Wish::GoOn) {
             CoroutineResult::Yield(action) => Outcome::Suspended(action),
             CoroutineResult::Return(()) => Outcome::Finished,
         }
     }
+
+    /// Lets it show its stack (invariant 5).
+    ///
+    /// # Safety
+    ///
+    /// As [`resume`](Self::resume); it has been resumed before and has suspended itself since.
+    pub(crate) unsafe fn visit(this: *mut Coro) {
+        // SAFETY: as in `resume`.
+        let inner = unsafe { (*this).inner.assume_init_mut() };
+        match inner.resume(Wish::Show) {
+            CoroutineResult::Yield(_action) => {}
+            CoroutineResult::Return(()) => fatal("a visited goroutine has ended"),
+        }
+    }
 }
 
-/// Leaves the running coroutine; returns when somebody resumes it, perhaps on another thread.
+/// Leaves the running coroutine; returns when somebody resumes it, perhaps on another thread. If that was to
+/// show its stack, the caller does so at once and suspends again.
 ///
 /// # Safety
 ///
 /// `yielder` is that of the coroutine on whose stack (or segment) the caller runs; np is 1.
 #[inline(always)]
-pub(crate) unsafe fn suspend(yielder: *const Yielder, action: Action) {
-    // SAFETY: invariant 5.
-    unsafe { (*yielder).suspend(action) };
+#[must_use]
+pub(crate) unsafe fn suspend(yielder: *const Yielder, action: Action) -> Wish {
+    // SAFETY: invariant 6.
+    unsafe { (*yielder).suspend(action) }
 }
 
 /// Runs `f` on the stack `[low, top)` and comes back; panics come back too. `f` may suspend the coroutine

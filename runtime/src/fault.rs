@@ -1,4 +1,4 @@
-//! F8. Faults on goroutines: stack overflow, and SIGSEGV and SIGBUS in general.
+//! F9a. Faults on goroutines: stack overflow, and SIGSEGV and SIGBUS in general.
 //!
 //! # What happens
 //!
@@ -42,10 +42,10 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use crate::g::GRef;
 use crate::g::who::Who;
+use crate::inspect::symbols::Symbols;
 use crate::park::current_g;
 use crate::report;
 use crate::stack::{self, Where};
-use crate::symbols;
 use crate::sys::signal::{Fault, Hooks};
 use crate::sys::{self, clock, futex};
 use crate::unwind::Trace;
@@ -72,7 +72,7 @@ pub(crate) const HOOKS: Hooks = Hooks { examine, doomed };
 fn examine(fault: &Fault) {
     if last_words::wait_unless_speaker().is_some() {
         sys::complain("gort: another fault while the report was made: it ends here\n");
-        sys::exit(STATUS);
+        sys::exit_at_once(STATUS);
     }
     if let Some(g) = current_g()
         && let Some(address) = fault.address
@@ -139,7 +139,7 @@ impl Overflow {
         self.describe(g, &mut text);
         sys::complain(text.as_str());
         print_backtrace(g);
-        sys::exit(STATUS)
+        sys::exit_at_once(STATUS)
     }
 
     fn describe(&self, g: GRef, text: &mut Fixed<2048>) {
@@ -192,10 +192,10 @@ fn print_backtrace(g: GRef) {
     if REQUEST.wait_for_names() {
         return;
     }
-    sys::complain("    (no names: the thread that reads the debug information does not answer)\n");
+    sys::complain("(no names: the thread that reads the debug information does not answer)\n");
     for address in shown {
         let mut line = Fixed::<64>::new();
-        let _ = writeln!(line, "    {address:#x}");
+        let _ = writeln!(line, "{address:#x}");
         sys::complain(line.as_str());
     }
 }
@@ -246,15 +246,14 @@ pub(crate) fn make_report() {
     let len = REQUEST.len.load(Ordering::Relaxed);
     let addresses: Vec<usize> =
         REQUEST.addresses[..len].iter().map(|address| address.load(Ordering::Relaxed)).collect();
-    let mut text = String::new();
     let (shown, repeated) = without_repetition(&addresses);
-    symbols::write_trace(&mut text, shown);
+    let mut text = Symbols::default().text(shown);
     if let Some((period, times)) = repeated {
         let what = if period == 1 { "the last frame".into() } else { format!("the last {period} frames") };
-        let _ = writeln!(text, "    ... {what} {times} times more");
+        let _ = writeln!(text, "... {what} {times} times more");
     }
     if REQUEST.more.load(Ordering::Relaxed) != 0 {
-        text.push_str("    ... and more, which are left out\n");
+        text.push_str("... and more, which are left out\n");
     }
     let state = &REQUEST.state;
     if state.compare_exchange(ASKED, PRINTING, Ordering::Relaxed, Ordering::Relaxed).is_ok() {

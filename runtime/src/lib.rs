@@ -12,11 +12,15 @@ compile_error!("gort runs on Linux, on x86-64 (aarch64 is being ported); this ta
 #[cfg(not(loom))]
 mod builder;
 #[cfg(not(loom))]
+mod capture;
+#[cfg(not(loom))]
 mod config;
 #[cfg(not(loom))]
 mod coro;
 #[cfg(not(loom))]
 mod cur;
+#[cfg(not(loom))]
+mod deadlock;
 #[cfg(not(loom))]
 mod fault;
 mod g;
@@ -27,7 +31,7 @@ mod grow;
 #[cfg(not(loom))]
 mod identity;
 #[cfg(not(loom))]
-mod inspect;
+pub mod inspect;
 #[cfg(not(loom))]
 mod join;
 #[cfg(not(loom))]
@@ -49,13 +53,13 @@ mod report;
 pub mod runtime;
 mod sched;
 #[cfg(not(loom))]
+mod schedtrace;
+#[cfg(not(loom))]
 mod scope;
 #[cfg(not(loom))]
 mod spawn;
 #[cfg(not(loom))]
 mod stack;
-#[cfg(not(loom))]
-mod symbols;
 #[cfg(not(loom))]
 mod sys;
 #[cfg(not(loom))]

@@ -1,4 +1,4 @@
-//! F8. What becomes of a goroutine's panic: the hook, and the policy `Abort`.
+//! F9a. What becomes of a goroutine's panic: the hook, and the policy `Abort`.
 //!
 //! # How the stack at the panic is known
 //!
@@ -38,10 +38,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::g::GRef;
 use crate::g::panicked::{Last, PanicPolicy, Panicked};
+use crate::inspect::symbols::Symbols;
 use crate::m::M;
 use crate::park::current_g;
 use crate::sched::Sched;
-use crate::symbols;
 use crate::sys;
 use crate::unwind::Trace;
 use crate::util::last_words;
@@ -117,7 +117,7 @@ pub(crate) fn unwanted(noted: Option<Box<Panicked>>) {
         // Another thread that ends the process has the word: let it finish.
         let _ = last_words::claim();
         sys::complain(&report(&noted, last));
-        sys::exit(2);
+        sys::exit_at_once(2);
     }
 }
 
@@ -125,10 +125,10 @@ pub(crate) fn unwanted(noted: Option<Box<Panicked>>) {
 fn report(noted: &Panicked, last: &Last) -> String {
     let mut text = format!("\nfatal error: {} panicked: {}\n", last.who(), noted.message());
     match &noted.trace {
-        Some(trace) => symbols::write_trace(&mut text, trace.addresses()),
-        None => text.push_str(
-            "    (its stack is not known: the panic was resumed, or the panic hook was replaced)\n",
-        ),
+        Some(trace) => text.push_str(&Symbols::default().text_of_panic(trace.addresses())),
+        None => {
+            text.push_str("(its stack is not known: the panic was resumed, or the panic hook was replaced)\n")
+        }
     }
     if let Some(site) = last.site {
         let _ = writeln!(text, "created at {site}");

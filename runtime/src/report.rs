@@ -27,7 +27,6 @@ use crate::sys::threads::Ours;
 use crate::util::abort::AbortOnUnwind;
 
 /// A runtime seems to be deadlocked.
-#[expect(dead_code, reason = "for the deadlock check, which comes next")]
 pub(crate) const DEADLOCK: u32 = 1;
 
 /// The user wants to see all goroutines (`SIGQUIT`).
@@ -40,7 +39,6 @@ pub(crate) const FAULT: u32 = 4;
 static ASKED: AtomicU32 = AtomicU32::new(0);
 
 /// Asks the reporter for `what`, a set of the bits above. By anybody, on every stack.
-#[expect(dead_code, reason = "for the deadlock check and the dump signal, which come next")]
 pub(crate) fn ask(what: u32) {
     // Release: pairs with the Acquire in `run`: what the caller has noted for the report is visible.
     ASKED.fetch_or(what, Ordering::Release);

@@ -286,7 +286,9 @@ where
     // After the result, which may use them.
     drop_locals(g);
     // SAFETY: the name is the goroutine's alone.
-    drop(unsafe { (*g.name.get()).take() });
+    if unsafe { &*g.name.get() }.is_some() {
+        drop(take_name(g));
+    }
     if !scope.is_null() {
         // SAFETY: the scope waits for this goroutine, which leaves it once, having dropped what it had.
         unsafe { Count::leave(scope) };
@@ -294,6 +296,15 @@ where
     mem::forget(abort);
     // From here on no signal may take the P: the worker counts on it. (The stack is left by returning.)
     M::current().expect("a goroutine runs on an M").head().set_np(1);
+}
+
+/// Takes the goroutine's name, as its last owner. In a section: a signal's handler may read the name of the
+/// goroutine that it interrupts (`capture`).
+#[cold]
+fn take_name(g: GRef) -> Option<Arc<str>> {
+    let _section = NoPreempt::enter();
+    // SAFETY: as the caller's.
+    unsafe { (*g.name.get()).take() }
 }
 
 /// Leaves the result where the handle's owner finds it, or drops it if there is none any more.

@@ -1,4 +1,4 @@
-//! F8. sysmon: the monitor thread of a runtime.
+//! F8b. sysmon: the monitor thread of a runtime.
 //!
 //! # What it does, each tick
 //!
@@ -10,9 +10,13 @@
 //! 3. *Flags timers.* A timer that is due on a P that does not look: an idle M is woken for it, or the
 //!    busy P's bit `TIMER` is set.
 //! 4. *Trims.* Some of the long-parked goroutines' stacks, and some of the free ones (`stack::trim`).
+//! 5. *Looks for a deadlock*, while everything is idle (`deadlock`).
+//! 6. *Sets the coarse clock* (`sys::clock`), and prints a line about the scheduler now and then, if
+//!    `GORT_SCHEDTRACE` says so (`schedtrace`).
 //!
 //! It ticks each 10 ms, each 2 ms while somebody waits behind a P that makes no call; when everything has
-//! been idle for [`IDLE_TICKS`] and there is nothing left to trim, it sleeps until an M is woken.
+//! been idle for [`IDLE_TICKS`] and there is nothing left to trim, it sleeps until an M is woken. (While a
+//! deadlock cannot be excluded but for some foreign thread, it wakes at last every second to look again.)
 //!
 //! # Invariants
 //!
@@ -25,13 +29,16 @@
 
 use std::sync::atomic::{Ordering, fence};
 
+use crate::capture;
 use crate::cur;
+use crate::deadlock;
 use crate::g::G;
 use crate::g::state::{AfterLeaving, Status};
 use crate::m::M;
 use crate::p::{self, P};
 use crate::sched::Sched;
 use crate::sched::ready::ready;
+use crate::schedtrace::Trace;
 use crate::stack::{self, Where};
 use crate::sys::threads::AtWork;
 use crate::sys::{clock, futex, signal};
@@ -58,7 +65,16 @@ impl Sched {
     /// Somebody runs again: sysmon must watch. One load while it is awake.
     #[inline]
     pub(crate) fn wake_sysmon(&self) {
-        if self.sysmon_awake.load(Ordering::SeqCst) == 0 && self.sysmon_awake.swap(1, Ordering::SeqCst) == 0 {
+        if self.sysmon_awake.load(Ordering::SeqCst) == 0 {
+            self.rouse_sysmon();
+        }
+    }
+
+    #[cold]
+    fn rouse_sysmon(&self) {
+        // It has stood still; what is about to run may note the time before sysmon's next tick.
+        clock::set_coarse(clock::now_ns());
+        if self.sysmon_awake.swap(1, Ordering::SeqCst) == 0 {
             futex::wake(&self.sysmon_awake, 1);
         }
     }
@@ -76,12 +92,16 @@ struct Seen {
 pub(crate) fn run(sched: &'static Sched) {
     let mut seen = vec![Seen::default(); crate::config::MAX_PROCS];
     let mut trimmer = Trimmer::default();
+    let mut deadlock = deadlock::Watch::default();
+    let mut trace = Trace::new(sched);
     let mut idle_ticks = 0;
     let mut hurried = false;
+    clock::set_coarse(clock::now_ns());
     while !sched.is_stopping() {
         let tick = if hurried { HURRIED_TICK_NS } else { TICK_NS };
         nap(sched, tick);
         let now_ns = clock::now_ns();
+        clock::set_coarse(now_ns);
         hurried = false;
         let mut moved = false;
         for p in sched.ps() {
@@ -90,14 +110,23 @@ pub(crate) fn run(sched: &'static Sched) {
             hurried |= watch(sched, p, seen, now_ns);
         }
         flag_timers(sched, now_ns);
+        trace.tick(sched, now_ns);
         let idle = sched.census.idle() as usize >= sched.max_procs();
         idle_ticks = if idle { idle_ticks + 1 } else { 0 };
         if !idle || moved {
             trimmer.passes_left = TRIM_PASSES;
         }
         trimmer.step(sched, now_ns);
-        if idle_ticks >= IDLE_TICKS && trimmer.passes_left == 0 {
-            sleep(sched);
+        if !idle {
+            continue;
+        }
+        let mark = deadlock::mark(sched);
+        let until = deadlock.look(sched, now_ns).deadline(now_ns);
+        if idle_ticks >= IDLE_TICKS
+            && trimmer.passes_left == 0
+            && let Some(until) = until
+            && sleep(sched, mark, until.min(trace.next_ns()))
+        {
             idle_ticks = 0;
         }
     }
@@ -109,21 +138,27 @@ fn nap(sched: &'static Sched, tick_ns: u64) {
     futex::wait_until(&sched.sysmon_awake, 1, clock::now_ns() + tick_ns);
 }
 
-/// Everything is idle: sleeps until `wake_sysmon`.
-fn sleep(sched: &'static Sched) {
+/// Everything is idle: sleeps until `wake_sysmon`, or to the deadline; true if it was woken. Not if something
+/// has run since `mark` was read, for the deadlock check has not seen that.
+fn sleep(sched: &'static Sched, mark: u64, deadline_ns: u64) -> bool {
     // SeqCst: store, fence, then load of the census; pairs with `remove_idle`, after which the waker reads
     // this word.
     sched.sysmon_awake.store(0, Ordering::SeqCst);
     fence(Ordering::SeqCst);
-    if (sched.census.idle() as usize) < sched.max_procs() || sched.is_stopping() {
+    let idle = (sched.census.idle() as usize) >= sched.max_procs();
+    // Whoever has run and gone idle since has counted its turns before it counted itself idle.
+    fence(Ordering::SeqCst);
+    if !idle || deadlock::mark(sched) != mark || sched.is_stopping() {
         sched.sysmon_awake.store(1, Ordering::SeqCst);
-        return;
+        return false;
     }
+    let mut woken = true;
     // Acquire: pairs with the Release in `wake_sysmon`.
-    while sched.sysmon_awake.load(Ordering::Acquire) == 0 && !sched.is_stopping() {
-        futex::wait(&sched.sysmon_awake, 0);
+    while woken && sched.sysmon_awake.load(Ordering::Acquire) == 0 && !sched.is_stopping() {
+        woken = futex::wait_until(&sched.sysmon_awake, 0, deadline_ns);
     }
-    sched.sysmon_awake.store(1, Ordering::Relaxed);
+    // SeqCst swap: a waker that comes now finds 1, or has set it.
+    sched.sysmon_awake.swap(1, Ordering::SeqCst) == 1 || woken
 }
 
 /// Looks at one P. True if somebody waits behind an owner that makes no call: tick faster.
@@ -166,7 +201,8 @@ fn flag_timers(sched: &'static Sched, now_ns: u64) {
     }
 }
 
-/// What the signal does on a worker's thread: publishes what its P keeps private. Runs in the handler:
+/// What the signal does on a worker's thread: shows a dumper what runs there (`capture`), and publishes what
+/// its P keeps private. Runs in the handler:
 /// lock-free but for the idle lists' lock, which nobody holds beneath us, for np is 0.
 pub(crate) fn on_signal() {
     // SAFETY: null, or this thread's M.
@@ -174,6 +210,7 @@ pub(crate) fn on_signal() {
     if m.head().np() != 0 {
         return;
     }
+    capture::on_signal(m);
     if let Some(p) = m.p() {
         m.head().set_np(1);
         Sched::of_m(m).publish_all(p);

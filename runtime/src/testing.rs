@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use crate::inspect;
+use crate::inspect::machine;
 use crate::m::M;
 use crate::runtime::{Builder, Runtime};
 use crate::sys;
@@ -77,7 +77,7 @@ pub fn on_scheduler_stack() -> bool {
 /// A line for each goroutine and processor.
 #[doc(hidden)]
 pub fn dump(runtime: &Runtime) -> String {
-    inspect::dump(runtime.sched())
+    machine::dump(runtime.sched())
 }
 
 /// Aborts the process with a dump, unless what it returns is dropped in time.
@@ -88,7 +88,7 @@ fn watch(runtime: &Runtime) -> mpsc::Sender<()> {
     let watchdog = thread::Builder::new().name("gort-watchdog".into()).spawn(move || {
         if rx.recv_timeout(watchdog()) == Err(mpsc::RecvTimeoutError::Timeout) {
             // Not by `eprintln!`, which the test harness captures and an abort loses.
-            sys::complain(&format!("watchdog: {test} takes too long\n{}", inspect::dump(sched)));
+            sys::complain(&format!("watchdog: {test} takes too long\n{}", machine::dump(sched)));
             std::process::abort();
         }
     });

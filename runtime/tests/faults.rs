@@ -205,7 +205,7 @@ fn an_overflow_within_malloc_is_reported_without_names() {
         });
     });
     if let Some(ended) = ended {
-        assert_overflow(&ended, &[CREATED, "(no names: ", "    0x", "\n    0x"]);
+        assert_overflow(&ended, &[CREATED, "(no names: ", "\n0x", "\n0x"]);
     }
 }
 

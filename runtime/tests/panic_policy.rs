@@ -350,7 +350,9 @@ fn a_payload_that_is_no_text_is_reported() {
             go! { panic_any(vec![1, 2, 3]) }
             wait_for_the_end();
         },
-        |ended| assert_fatal(ended, &["panicked: Box<dyn Any>\n", "panic_any", "created at "]),
+        |ended| {
+            assert_fatal(ended, &["panicked: Box<dyn Any>\n", "a_payload_that_is_no_text", "created at "])
+        },
     );
 }
 

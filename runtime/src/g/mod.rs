@@ -52,6 +52,8 @@ mod record {
     use crate::coro::{Coro, Yielder};
     use crate::cur::Head;
     use crate::stack::Slot;
+    use crate::sys::clock;
+    use crate::unwind::Visit;
     use crate::util::list::{Kind, Link};
 
     /// A goroutine, dead or alive (invariant 1).
@@ -103,6 +105,10 @@ mod record {
         wait_reason: AtomicU8,
         wait_object: AtomicUsize,
         wait_holder: AtomicPtr<AtomicU64>,
+        /// When it began to wait, by the coarse clock (`sys::clock`).
+        wait_since: AtomicU64,
+        /// What a visitor wants to see, while there is one (`coro`, invariant 5).
+        pub(crate) visit: AtomicPtr<Visit>,
         /// Where it was spawned.
         site: AtomicPtr<Location<'static>>,
         /// Its name. The goroutine's alone from its birth to its end, when it drops it.
@@ -181,10 +187,15 @@ mod record {
             self.wait_object.store(wait.object, Ordering::Relaxed);
             let holder = wait.holder.map_or(ptr::null(), ptr::from_ref);
             self.wait_holder.store(holder.cast_mut(), Ordering::Relaxed);
+            self.wait_since.store(clock::coarse_ns(), Ordering::Relaxed);
+        }
+
+        /// When it began to wait, if it waits, by the coarse clock.
+        pub(crate) fn wait_since_ns(&self) -> u64 {
+            self.wait_since.load(Ordering::Relaxed)
         }
 
         /// The address of what it waits for, if it waits; 0: unknown.
-        #[expect(dead_code, reason = "for the dumps, which come next")]
         pub(crate) fn wait_object(&self) -> usize {
             self.wait_object.load(Ordering::Relaxed)
         }
@@ -194,7 +205,6 @@ mod record {
         /// # Safety
         ///
         /// It waits, and does not stop waiting during the call (`State::borrow_waiting`).
-        #[expect(dead_code, reason = "for the dumps, which come next")]
         pub(crate) unsafe fn wait_holder(&self) -> u64 {
             // SAFETY: null, or lent to the wait, which lasts.
             let holder = unsafe { self.wait_holder.load(Ordering::Relaxed).as_ref() };

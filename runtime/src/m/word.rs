@@ -76,6 +76,12 @@ impl Word {
         self.0.load(Ordering::Acquire) == IDLE
     }
 
+    /// Can its thread do nothing before somebody else wins it? For the deadlock check.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        // Acquire: what it did before is visible.
+        matches!(self.0.load(Ordering::Acquire), IDLE | FROZEN | DEAD)
+    }
+
     /// Does it run, or is it about to go idle? For reports and the creator.
     pub(crate) fn is_running(&self) -> bool {
         self.0.load(Ordering::Acquire) == RUNNING

@@ -1,14 +1,27 @@
 //! F9d. What a runtime shall be.
 
 use std::io;
+use std::sync::Arc;
 
 use super::{Runtime, start};
 use crate::config;
 use crate::g::panicked::PanicPolicy;
 use crate::identity::{self, Mode, Resolved, ThreadLocals};
-use crate::sched::{Settings, SpawnOrder};
+use crate::sched::{DeadlockAction, Settings, SpawnOrder};
 use crate::stack::Class;
 use crate::sys::clock;
+
+/// By which signal a dump is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum DumpSignal {
+    /// `SIGQUIT` for the process-wide runtime, if it is free.
+    #[default]
+    Default,
+    /// None.
+    None,
+    /// This one.
+    Number(i32),
+}
 
 /// What a runtime shall be, before it is started.
 ///
@@ -32,12 +45,15 @@ pub struct Builder {
     panic_policy: Option<PanicPolicy>,
     report_leaks: Option<bool>,
     seed: Option<u64>,
+    on_deadlock: DeadlockAction,
+    dump_signal: DumpSignal,
 }
 
 impl Builder {
     /// A runtime as the environment has it: `GOMAXPROCS` processors, `GORT_THREAD_LOCALS` (`worker`,
     /// `goroutine` or `fallback`), `GORT_PANIC` (`report` or `abort`), `GORT_REPORT_LEAKS` (`1` or `0`),
-    /// `GORT_SEED`. What this builder says goes before it.
+    /// `GORT_SEED`. What this builder says goes before it. With `GORT_SCHEDTRACE=1000` it writes a line about its
+    /// scheduler, in Go's form, to the standard error stream each 1,000 ms.
     pub fn new() -> Self {
         Builder::default()
     }
@@ -116,6 +132,77 @@ impl Builder {
         self
     }
 
+    /// Shall this runtime end the process when all goroutines are asleep for good? On by default.
+    ///
+    /// That is a deadlock: goroutines live, and none of them runs, can run, or will be woken by time; no
+    /// other runtime of the process, and no thread that is not gort's, could wake one. (A thread that waits
+    /// for gort without a deadline could not: the caller of [`run`](crate::run), for instance. Any other
+    /// could, whatever it does.) Then `fatal error: all goroutines are asleep - deadlock!` and a
+    /// [dump](crate::inspect) of all goroutines go to the standard error stream, and the process exits with
+    /// status 2, as in Go. What is left in the buffer of std's standard output is written out, unless a
+    /// goroutine holds its lock.
+    ///
+    /// With `false` this runtime is never reported. It is then taken to wake goroutines of others, too, by
+    /// means that gort does not see (memory shared with another process, say), so they are not reported
+    /// either while it lives.
+    pub fn deadlock_check(mut self, on: bool) -> Self {
+        self.on_deadlock = if on { DeadlockAction::Exit } else { DeadlockAction::Ignore };
+        self
+    }
+
+    /// Calls `f` with the text of the report, instead of printing it and ending the process, when all
+    /// goroutines of this runtime are asleep.
+    ///
+    /// For tests and for programs that know a cure. The runtime is then judged by itself: foreign threads and
+    /// other runtimes, which a test harness always has some of, do not count. `f` is called once for each
+    /// deadlock (again only after something has run), on a thread of gort's that makes all such reports, one
+    /// after another. It may wake goroutines. A panic in it is caught.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    /// use gort_runtime::{Goroutine, current, park, runtime};
+    ///
+    /// let (tx, rx) = mpsc::channel();
+    /// let rt = runtime::Builder::new().on_deadlock(move |report| tx.send(report).unwrap()).build()?;
+    /// std::thread::scope(|s| {
+    ///     let (name_it, named) = mpsc::channel::<Goroutine>();
+    ///     s.spawn(|| {
+    ///         rt.run(move || {
+    ///             name_it.send(current()).unwrap();
+    ///             park();
+    ///         })
+    ///     });
+    ///     assert!(rx.recv().unwrap().contains("all goroutines are asleep"));
+    ///     named.recv().unwrap().unpark();
+    /// });
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn on_deadlock(mut self, f: impl Fn(String) + Send + Sync + 'static) -> Self {
+        self.on_deadlock = DeadlockAction::Call(Arc::new(f));
+        self
+    }
+
+    /// By which signal the user asks for a dump of all goroutines, of all runtimes of the process; `None`: by
+    /// none.
+    ///
+    /// The dump goes to the standard error stream, and the program goes on; a second signal within a second
+    /// ends the process with status 2, as does one that comes while the first dump is being made. If nothing
+    /// is said here, the process-wide runtime uses `SIGQUIT` (Ctrl-\\), unless the program ignores it or
+    /// has a handler for it, and private runtimes none. A signal stays gort's when the runtime ends. A
+    /// handler that was there before is called afterwards.
+    ///
+    /// # Errors
+    ///
+    /// Starting the runtime is an [`InvalidInput`](io::ErrorKind::InvalidInput) error for a number that is no
+    /// signal, or one that a program cannot handle or whose handling is not to be shared: `SIGKILL`,
+    /// `SIGSTOP`, those of faults, and `SIGURG`, which gort uses itself.
+    pub fn dump_signal(mut self, signal: Option<i32>) -> Self {
+        self.dump_signal = signal.map_or(DumpSignal::None, DumpSignal::Number);
+        self
+    }
+
     /// Starts a private runtime.
     ///
     /// # Errors
@@ -125,6 +212,10 @@ impl Builder {
     /// for thread-locals that are not available; what the operating system says, if it gives no thread.
     pub fn build(self) -> io::Result<Runtime> {
         start(self).map(|sched| Runtime { sched })
+    }
+
+    pub(super) fn wanted_dump_signal(&self) -> DumpSignal {
+        self.dump_signal
     }
 
     pub(super) fn settings(self) -> io::Result<Settings> {
@@ -152,7 +243,18 @@ impl Builder {
             Some(report) => report,
             None => choice_from_env("GORT_REPORT_LEAKS", &SWITCH)?.unwrap_or_default(),
         };
-        Ok(Settings { procs, mode, mode_reason, order: self.order, class, panic_policy, report_leaks, seed })
+        Ok(Settings {
+            procs,
+            mode,
+            mode_reason,
+            order: self.order,
+            class,
+            panic_policy,
+            report_leaks,
+            seed,
+            on_deadlock: self.on_deadlock,
+            trace_every_ns: config::trace_every_from_env()?.map_or(0, |every| every.as_nanos() as u64),
+        })
     }
 }
 

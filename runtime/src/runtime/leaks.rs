@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn kinds_are_counted_and_stand_in_a_fixed_order() {
         assert_eq!(describe(&[]), None);
-        let (here, there) = (Location::caller(), std::panic::Location::caller());
+        let (here, there) = (Location::caller(), Location::caller());
         let mut living = vec![(Some(there), "park"), (Some(here), "sleep"), (None, "running")];
         living.extend([(Some(there), "park"); 2]);
         let forward = describe(&living).unwrap();

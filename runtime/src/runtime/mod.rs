@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use crate::fault;
 pub use crate::g::panicked::PanicPolicy;
-pub use crate::inspect::{Guard, Info};
+pub use crate::inspect::info::{Guard, Info};
 use crate::join::RawHandle;
 use crate::m::M;
 use crate::panics;
@@ -40,6 +40,7 @@ use crate::sys::{clock, membarrier, signal};
 use crate::sysmon;
 
 pub use builder::Builder;
+use builder::DumpSignal;
 
 /// The process-wide runtime, once there is one: or why there is none.
 static PROCESS_WIDE: OnceLock<&'static Sched> = OnceLock::new();
@@ -68,11 +69,16 @@ fn process_wide() -> io::Result<&'static Sched> {
     }
     let sched = start(Builder::new())?;
     match PROCESS_WIDE.set(sched) {
-        Ok(()) => sched.lingers.store(true, Ordering::Relaxed),
+        Ok(()) => become_process_wide(sched),
         // Somebody was faster.
         Err(_) => sched.stop(),
     }
     Ok(PROCESS_WIDE.get().expect("set by us or by somebody else"))
+}
+
+fn become_process_wide(sched: &'static Sched) {
+    sched.lingers.store(true, Ordering::Relaxed);
+    reports::dump_on_quit();
 }
 
 /// Runs `f` as the main goroutine of a new runtime and returns its value; the caller waits meanwhile.
@@ -110,7 +116,7 @@ where
     let sched = start(Builder::new()).unwrap_or_else(|error| panic!("cannot start gort: {error}"));
     // From within a goroutine it is private.
     if M::current().is_none() && PROCESS_WIDE.set(sched).is_ok() {
-        sched.lingers.store(true, Ordering::Relaxed);
+        become_process_wide(sched);
     }
     let result = panic::catch_unwind(AssertUnwindSafe(|| run_main(sched, site, f)));
     leaks::stop(sched);
@@ -128,12 +134,14 @@ where
     // result out before what they borrow can end.
     let spawned = unsafe { spawn::spawn_in(sched, Wish::NOTHING, site, f) };
     let spawned = spawned.unwrap_or_else(|error| panic!("cannot spawn the main goroutine: {error}"));
+    sched.main_id.store(spawned.g.id(), Ordering::Relaxed);
     // SAFETY: just spawned with result T.
     let handle = unsafe { RawHandle::<T>::new(spawned) };
     handle.join().unwrap_or_else(|payload| panic::resume_unwind(payload))
 }
 
 fn start(builder: Builder) -> io::Result<&'static Sched> {
+    let dump_signal = builder.wanted_dump_signal();
     let settings = builder.settings()?;
     membarrier::register();
     stack::init();
@@ -141,6 +149,9 @@ fn start(builder: Builder) -> io::Result<&'static Sched> {
     signal::install_faults(fault::HOOKS)?;
     signal::install_publish(sysmon::on_signal)?;
     report::start(reports::make)?;
+    if let DumpSignal::Number(signal) = dump_signal {
+        reports::dump_on(signal)?;
+    }
     let sched = Sched::new(settings);
     sched.start(sysmon::run)?;
     Ok(sched)

@@ -13,6 +13,7 @@
 //! | `handoff` | giving a P to another M |
 //! | `resize` | changing GOMAXPROCS |
 //! | `timers` | firing what is due |
+//! | `registry` | all runtimes of the process, for reports |
 //! | `worker` | the life of an M's thread, and the creator that makes them |
 //!
 //! # Invariants
@@ -37,6 +38,8 @@ pub(crate) mod publish;
 #[cfg(not(loom))]
 pub(crate) mod ready;
 #[cfg(not(loom))]
+pub(crate) mod registry;
+#[cfg(not(loom))]
 pub(crate) mod resize;
 #[cfg(not(loom))]
 pub(crate) mod run;
@@ -50,11 +53,12 @@ pub(crate) mod worker;
 #[cfg(not(loom))]
 pub use record::SpawnOrder;
 #[cfg(not(loom))]
-pub(crate) use record::{Sched, Settings};
+pub(crate) use record::{DeadlockAction, Sched, Settings};
 
 #[cfg(not(loom))]
 mod record {
     use std::ptr;
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
     use super::census::Census;
@@ -67,6 +71,7 @@ mod record {
     use crate::p::P;
     use crate::queue::Injector;
     use crate::stack::Class;
+    use crate::sys::clock;
     use crate::util::lock::Lock;
 
     /// Which runs first, parent or child?
@@ -99,6 +104,32 @@ mod record {
         pub(crate) report_leaks: bool,
         /// Where random choices begin.
         pub(crate) seed: u64,
+        /// What to do when all goroutines are asleep.
+        pub(crate) on_deadlock: DeadlockAction,
+        /// Sysmon prints a line about the scheduler each time so many nanoseconds have passed; 0: never.
+        pub(crate) trace_every_ns: u64,
+    }
+
+    /// What to do when all goroutines are asleep, and nobody can wake them.
+    #[derive(Clone, Default)]
+    pub(crate) enum DeadlockAction {
+        /// Print who waits for what, and end the process.
+        #[default]
+        Exit,
+        /// Nothing: somebody may wake them in a way that gort does not know.
+        Ignore,
+        /// Hand the report over.
+        Call(Arc<dyn Fn(String) + Send + Sync>),
+    }
+
+    impl std::fmt::Debug for DeadlockAction {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str(match self {
+                DeadlockAction::Exit => "Exit",
+                DeadlockAction::Ignore => "Ignore",
+                DeadlockAction::Call(_) => "Call",
+            })
+        }
     }
 
     /// One runtime, as its Ms share it.
@@ -127,6 +158,14 @@ mod record {
         next_id: AtomicU64,
         /// Spawned by threads that hold no P.
         pub(crate) spawned_outside: AtomicU64,
+        /// The number of the main goroutine of the last `run`, which reports show first; 0: none.
+        pub(crate) main_id: AtomicU64,
+        /// At which mark the handler was told of a deadlock (`deadlock`); 0: never.
+        pub(crate) deadlock_told: AtomicU64,
+        /// When it was made.
+        pub(crate) born_ns: u64,
+        /// The runtime listed before it (`registry`).
+        pub(crate) listed_before: AtomicPtr<Sched>,
     }
 
     impl Sched {
@@ -150,9 +189,14 @@ mod record {
                 newest_m: AtomicPtr::new(ptr::null_mut()),
                 next_id: AtomicU64::new(1),
                 spawned_outside: AtomicU64::new(0),
+                main_id: AtomicU64::new(0),
+                deadlock_told: AtomicU64::new(0),
+                born_ns: clock::now_ns(),
+                listed_before: AtomicPtr::new(ptr::null_mut()),
                 settings,
             }));
             sched.make_ps(sched.settings.procs);
+            super::registry::add(sched);
             sched
         }
 

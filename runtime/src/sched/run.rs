@@ -17,7 +17,7 @@ use std::sync::atomic::Ordering;
 use super::Sched;
 use super::find::Found;
 use super::ready::{item_of, ready};
-use crate::coro::{self, Action, Coro, Outcome};
+use crate::coro::{self, Action, Coro, Outcome, Wish};
 use crate::g::GRef;
 use crate::g::done::AfterEnd;
 use crate::g::state::AfterLeaving;
@@ -37,7 +37,24 @@ pub(crate) unsafe fn switch_out(g: GRef, action: Action) {
     // Relaxed: the status word or the queue publishes it.
     g.saved_sp.store(coro::stack_pointer(), Ordering::Relaxed);
     // SAFETY: the yielder was set when the goroutine started, on this stack.
-    unsafe { coro::suspend(g.yielder.get(), action) };
+    while unsafe { coro::suspend(g.yielder.get(), action) } == Wish::Show {
+        show_stack(g);
+    }
+}
+
+/// A visitor wants to see the stack of `g`, which waits, and stays so: on the visitor's thread, whatever that
+/// is. The unwinder runs on the visitor's scratch stack, so that a nearly full stack does not overflow, and
+/// no further page of it is touched.
+#[cold]
+#[inline(never)]
+fn show_stack(g: GRef) {
+    // SAFETY: whoever resumes a goroutine to show its stack has left its request here, and waits for us.
+    let visit = unsafe { &mut *g.visit.load(Ordering::Relaxed) };
+    let scratch = visit.scratch;
+    // SAFETY: the scratch stack is the visitor's, and used for nothing else meanwhile.
+    unsafe {
+        coro::on_stack(scratch.low(), scratch.top(), || visit.trace.take(g.slot(), Some(scratch)));
+    }
 }
 
 impl Sched {

@@ -4,6 +4,7 @@
 //! boot. Allocates nothing and makes no system call where the vDSO serves it (22 ns).
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// A deadline that never comes.
@@ -15,6 +16,22 @@ pub(crate) fn now_ns() -> u64 {
     // SAFETY: writes one timespec, to which we hold a unique reference; the clock always exists.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
     (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
+}
+
+/// The time at the last tick of some runtime's sysmon.
+static COARSE_NS: AtomicU64 = AtomicU64::new(0);
+
+/// Now, or up to a tick (10 ms) ago: one load. For reports. While nothing runs it stands still; whoever
+/// wakes a sleeping sysmon sets it first.
+#[inline(always)]
+pub(crate) fn coarse_ns() -> u64 {
+    COARSE_NS.load(Ordering::Relaxed)
+}
+
+/// Sets the coarse clock. By sysmon at each tick, and by who wakes it.
+pub(crate) fn set_coarse(now_ns: u64) {
+    // Relaxed, and not a maximum: two that set it at the same time differ by nothing that matters.
+    COARSE_NS.store(now_ns, Ordering::Relaxed);
 }
 
 /// The deadline that lies `duration` from now; saturates below [`NEVER`].

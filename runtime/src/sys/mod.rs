@@ -2,6 +2,7 @@
 
 pub(crate) mod clock;
 pub(crate) mod cpu;
+pub(crate) mod dump_signal;
 pub(crate) mod futex;
 pub(crate) mod membarrier;
 pub(crate) mod memory;
@@ -17,17 +18,17 @@ pub(crate) fn complain(text: &str) {
         // SAFETY: reads `rest`, alive for the call.
         let written = unsafe { libc::write(libc::STDERR_FILENO, rest.as_ptr().cast(), rest.len()) };
         match usize::try_from(written) {
-            Ok(written) => rest = &rest[written..],
-            Err(_) if errno() == libc::EINTR => {}
+            Ok(written @ 1..) => rest = &rest[written..],
+            _ if errno() == libc::EINTR => {}
             // A failure to complain is nothing to complain about.
-            Err(_) => return,
+            _ => return,
         }
     }
 }
 
-/// Ends the process at once: nothing else runs, no destructor, no `atexit`. Async-signal-safe.
-pub(crate) fn exit(status: i32) -> ! {
-    // SAFETY: takes a number.
+/// Ends the process: no destructor runs, no buffer is written out. Async-signal-safe.
+pub(crate) fn exit_at_once(status: i32) -> ! {
+    // SAFETY: takes a number, does not return.
     unsafe { libc::_exit(status) }
 }
 

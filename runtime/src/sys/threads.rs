@@ -20,7 +20,6 @@
 //!
 //! So an error is to the safe side: somebody seems awake. The numbers are read before and after the
 //! kernel's, for a thread may wake another one and then end.
-#![allow(dead_code, reason = "the deadlock check comes next")]
 
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicU32, Ordering};

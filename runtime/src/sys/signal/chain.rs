@@ -67,6 +67,19 @@ impl Chain {
     }
 }
 
+/// Calls the handler that was there before, if it was one (invariant 3); no other action follows. For signals
+/// that are not taken over by a [`Chain`].
+pub(crate) fn call_handler(
+    before: &libc::sigaction,
+    number: libc::c_int,
+    info: *mut libc::siginfo_t,
+    context: *mut libc::c_void,
+) {
+    if before.sa_sigaction != libc::SIG_DFL && before.sa_sigaction != libc::SIG_IGN {
+        call(before, number, info, context);
+    }
+}
+
 /// What the process does with a signal now.
 pub(super) fn action_of(number: libc::c_int) -> libc::sigaction {
     let mut action = MaybeUninit::<libc::sigaction>::zeroed();

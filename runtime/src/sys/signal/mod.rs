@@ -16,5 +16,6 @@ mod fault;
 mod publish;
 
 pub(crate) use alt_stack::AltStack;
+pub(crate) use chain::call_handler;
 pub(crate) use fault::{Fault, Hooks, install as install_faults};
 pub(crate) use publish::{install as install_publish, interrupt, unblock as unblock_publish};

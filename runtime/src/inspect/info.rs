@@ -1,10 +1,8 @@
-//! F9. Looking at a runtime: what it is, what it has done, who lives in it.
+//! F9. What a runtime is, and what it has done.
+#![forbid(unsafe_code)]
 
-use std::fmt::Write as _;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::g::G;
-use crate::g::state::Status;
 use crate::identity::Mode;
 use crate::p::P;
 use crate::sched::Sched;
@@ -90,49 +88,77 @@ impl Info {
     }
 }
 
-/// A line for each living goroutine of a runtime and for each of its processors: for a watchdog.
-pub(crate) fn dump(sched: &'static Sched) -> String {
-    let mut text = String::new();
-    for p in sched.ps() {
-        let _ = writeln!(text, "{}", describe_p(p));
-    }
-    for m in sched.ms() {
-        let _ = writeln!(text, "{m:?} local {} remote {}", m.local_len(), !m.remote.is_empty());
-    }
-    let _ = writeln!(text, "census {:?} injector {}", sched.census, sched.injector.len());
-    for slot in stack::Cursor::new() {
-        // SAFETY: the slot came from the slab's own walk.
-        let g = unsafe { G::of_slot(slot) };
-        if g.owner.load(Ordering::Relaxed).cast_const() == sched.as_owner()
-            && g.state.status() != Status::Dead
-        {
-            let _ = writeln!(text, "{}", describe_g(g));
+/// What a runtime's processors have done, each and together: see [`stats`](super::stats).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Each processor, by its number; those above `max_procs` that have run are among them.
+    pub processors: Vec<ProcessorStats>,
+    /// Their sums.
+    pub total: ProcessorStats,
+    /// Goroutines that were spawned from outside the runtime, by threads that hold none of its processors.
+    /// (`total.spawned` is without them.)
+    pub spawned_outside: u64,
+}
+
+/// What a processor has done since its runtime started, and what it has to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ProcessorStats {
+    /// Turns of its scheduler: how often it has looked for something to run.
+    pub turns: u64,
+    /// Time slices begun: how often it has run somebody who came from a queue.
+    pub slices: u64,
+    /// Goroutines spawned on it.
+    pub spawned: u64,
+    /// Goroutines that ended on it.
+    pub ended: u64,
+    /// Goroutines and workers that it has taken from other processors.
+    pub stolen: u64,
+    /// Goroutines and workers that it has offered to others.
+    pub published: u64,
+    /// Timers that it has fired.
+    pub timers_fired: u64,
+    /// Goroutines and workers in its queues, now.
+    pub queued: usize,
+    /// Timers set on it, now.
+    pub timers: usize,
+}
+
+impl ProcessorStats {
+    fn of(p: &P) -> Self {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        ProcessorStats {
+            turns: read(&p.counters.ticks),
+            slices: read(&p.counters.slices),
+            spawned: read(&p.counters.spawned),
+            ended: read(&p.counters.ended),
+            stolen: read(&p.counters.stolen),
+            published: read(&p.counters.published),
+            timers_fired: read(&p.counters.fired),
+            queued: p.private_len() + p.shared_conts.len() + p.shared_fifo.len(),
+            timers: p.timers.heap.lock().len(),
         }
     }
-    text
+
+    fn add(&mut self, other: &ProcessorStats) {
+        self.turns += other.turns;
+        self.slices += other.slices;
+        self.spawned += other.spawned;
+        self.ended += other.ended;
+        self.stolen += other.stolen;
+        self.published += other.published;
+        self.timers_fired += other.timers_fired;
+        self.queued += other.queued;
+        self.timers += other.timers;
+    }
 }
 
-fn describe_p(p: &P) -> String {
-    format!(
-        "P{} attention {:#x} next {} conts {} fifo {} shared {}+{} ticks {} deadline {}",
-        p.id,
-        p.attention(),
-        p.has_next(),
-        p.local.conts.len(),
-        p.fifo_len(),
-        p.shared_conts.len(),
-        p.shared_fifo.len(),
-        p.counters.ticks.load(Ordering::Relaxed),
-        p.timers.next_deadline.load(Ordering::Relaxed),
-    )
-}
-
-fn describe_g(g: &'static G) -> String {
-    let status = g.state.status();
-    let reason = match status {
-        Status::Parking | Status::Waiting => g.wait_reason().as_str(),
-        _ => "",
-    };
-    let site = g.site().map_or_else(String::new, |site| format!(" created at {site}"));
-    format!("goroutine {} [{status:?} {reason}]{site}", g.id())
+impl Stats {
+    pub(super) fn of(sched: &'static Sched) -> Self {
+        let processors: Vec<_> = sched.ps().map(ProcessorStats::of).collect();
+        let mut total = ProcessorStats::default();
+        processors.iter().for_each(|processor| total.add(processor));
+        Stats { processors, total, spawned_outside: sched.spawned_outside.load(Ordering::Relaxed) }
+    }
 }
