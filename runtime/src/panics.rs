@@ -11,6 +11,9 @@
 //! - Where the runtime's policy is `Abort`, it keeps the return addresses (`g::panicked`) until it is clear
 //!   whether anybody wants the result. Symbols are looked up only when the process ends.
 //!
+//! A hook runs on the stack of whoever panics, which may be 16 KiB, or nearly full; std's needs more, where it prints
+//! a backtrace. So the one beneath ours is given a further segment then (`grow`).
+//!
 //! A hook that is installed later and does not call ours costs these two, nothing else: the policy holds
 //! all the same, for the root decides, and its report says that the stack is not known. So it is with panics
 //! that call no hook (`resume_unwind`).
@@ -25,8 +28,8 @@
 //!
 //! Nothing unwinds: each panic ends the process with SIGABRT once the hook has run, whatever the policy is.
 //!
-//! *Rejected:* keeping the stack in each panic: a capture costs some 20 µs, and a program that catches
-//! its panics has no use for it. Asking std for the stack by `RUST_BACKTRACE`: it prints, and gives nothing back.
+//! *Rejected:* keeping the stack of each panic, whatever the policy: a program that catches its panics has no use
+//! for it. Asking std for the stack by `RUST_BACKTRACE`: it prints, and gives nothing back.
 //! One record for each panic in flight: only one that is caught while another one unwinds would
 //! show it, and costs a stack in a report.
 
@@ -38,6 +41,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::g::GRef;
 use crate::g::panicked::{Last, PanicPolicy, Panicked};
+use crate::grow;
 use crate::inspect::symbols::Symbols;
 use crate::m::M;
 use crate::park::current_g;
@@ -57,10 +61,12 @@ pub(crate) fn install_hook() {
     // With none set, this gives std's own: the same function, so the same vtable.
     let beside_std = std::ptr::eq(&raw const *before, &raw const *panic::take_hook());
     panic::set_hook(Box::new(move |info| {
-        before(info);
-        if let Some(g) = current_g() {
-            on_panic(g, info, beside_std);
-        }
+        grow::with_room(|| {
+            before(info);
+            if let Some(g) = current_g() {
+                on_panic(g, info, beside_std);
+            }
+        });
     }));
 }
 
@@ -116,7 +122,7 @@ pub(crate) fn unwanted(noted: Option<Box<Panicked>>) {
     {
         // Another thread that ends the process has the word: let it finish.
         let _ = last_words::claim();
-        sys::complain(&report(&noted, last));
+        sys::complain(&grow::with_room(|| report(&noted, last)));
         sys::exit_at_once(2);
     }
 }

@@ -541,3 +541,42 @@ fn one_runtime_s_policy_is_not_another_s() {
         assert_fatal(&ended, &["the first has gone on", "fatal error"]);
     }
 }
+
+#[test]
+fn a_panic_on_a_small_or_nearly_full_stack_is_reported_like_any_other() {
+    #[inline(never)]
+    fn at_the_end(left: usize) {
+        let mut frame = [left; 64];
+        std::hint::black_box(&mut frame);
+        if left > 0 {
+            at_the_end(left - 1);
+        } else {
+            the_function_that_panics();
+        }
+        std::hint::black_box(&frame);
+    }
+    let test = "a_panic_on_a_small_or_nearly_full_stack_is_reported_like_any_other";
+    for backtrace in ["0", "full"] {
+        for policy in [PanicPolicy::Report, PanicPolicy::Abort] {
+            let child = Child::new(test, &format!("{backtrace}/{policy:?}")).env("RUST_BACKTRACE", backtrace);
+            let ended = child.run(|| {
+                let runtime = gort_runtime::runtime::Builder::new().panic_policy(policy).build().unwrap();
+                runtime.run(|| {
+                    let small = || Builder::new().stack_size(16 << 10);
+                    small().spawn(the_function_that_panics).unwrap().join().unwrap_err();
+                    // Less than the backtrace takes is left; the unwinder itself needs some KiB.
+                    drop(small().spawn(|| at_the_end(4)).unwrap());
+                    until(|| num_goroutines() == 1);
+                });
+            });
+            match (ended, policy) {
+                (None, _) => {}
+                (Some(ended), PanicPolicy::Abort) => assert_fatal(&ended, &["panicked: ", "at_the_end"]),
+                (Some(ended), _) => {
+                    assert_went_on(&ended);
+                    assert_eq!(ended.stderr.matches("in goroutine ").count(), 2, "{}", ended.stderr);
+                }
+            }
+        }
+    }
+}
