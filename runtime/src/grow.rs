@@ -10,6 +10,9 @@ use crate::stack::Segment;
 /// With less stack left than this, `grow` switches to a new segment.
 const RED_ZONE_BYTES: usize = 32 << 10;
 
+/// What a panic hook and a report may use: std's reads debug information where RUST_BACKTRACE is set.
+const ROOM_BYTES: usize = 128 << 10;
+
 /// The first segment's size; each further one is twice as large, up to the largest.
 const FIRST_SEGMENT_BYTES: usize = 1 << 20;
 const LARGEST_SEGMENT_BYTES: usize = 64 << 20;
@@ -52,18 +55,39 @@ fn left(g: GRef) -> usize {
     coro::stack_pointer().wrapping_sub(g.stack_low.load(Ordering::Relaxed))
 }
 
+/// Runs `f`, which is large (it reads debug information, say): on a further segment, if little stack is left
+/// and a segment can be had.
+pub(crate) fn with_room<R>(f: impl FnOnce() -> R) -> R {
+    match park::current_g() {
+        Some(g) if left(g) < ROOM_BYTES => match Segment::alloc(next_size(g)) {
+            Ok(segment) => run_on(segment, g, f),
+            Err(_) => f(),
+        },
+        _ => f(),
+    }
+}
+
 #[cold]
 #[inline(never)]
 fn on_segment<R>(g: GRef, f: impl FnOnce() -> R) -> R {
-    let low = g.stack_low.load(Ordering::Relaxed);
-    let here = crate::stack::classify(low);
+    let segment = Segment::alloc(next_size(g));
+    let segment = segment.unwrap_or_else(|error| panic!("cannot grow a goroutine's stack: {error}"));
+    run_on(segment, g, f)
+}
+
+/// How large the next segment shall be.
+fn next_size(g: GRef) -> usize {
+    let here = crate::stack::classify(g.stack_low.load(Ordering::Relaxed));
     let before = match here {
         Some(crate::stack::Where::Segment(segment)) => segment.size(),
         _ => 0,
     };
-    let bytes = (before * 2).clamp(FIRST_SEGMENT_BYTES, LARGEST_SEGMENT_BYTES);
-    let segment =
-        Segment::alloc(bytes).unwrap_or_else(|error| panic!("cannot grow a goroutine's stack: {error}"));
+    (before * 2).clamp(FIRST_SEGMENT_BYTES, LARGEST_SEGMENT_BYTES)
+}
+
+/// Runs `f` on a fresh segment, and gives it back.
+fn run_on<R>(segment: Segment, g: GRef, f: impl FnOnce() -> R) -> R {
+    let low = g.stack_low.load(Ordering::Relaxed);
     let _restore = Restore { g, low, segment };
     g.stack_low.store(segment.low(), Ordering::Relaxed);
     // SAFETY: a fresh segment, ours until `_restore` is dropped; top is aligned to 128.

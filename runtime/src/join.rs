@@ -7,8 +7,10 @@ use std::sync::Arc;
 
 use crate::g::GRef;
 use crate::g::done::AfterDetach;
+use crate::g::panicked::Panicked;
 use crate::g::wait::WaitReason;
 use crate::goroutine::Goroutine;
+use crate::panics;
 use crate::park;
 use crate::spawn::{self, Spawned};
 use crate::sys::clock::NEVER;
@@ -129,7 +131,7 @@ impl<T> RawHandle<T> {
         let g = self.right.g;
         std::mem::forget(self.right);
         // SAFETY: we owned the handle.
-        unsafe { detach(g) }
+        unsafe { detach(g) }.map(|(result, _noted)| result)
     }
 }
 
@@ -147,12 +149,17 @@ fn wait_for(g: GRef) {
 impl<T> Drop for Right<T> {
     fn drop(&mut self) {
         // SAFETY: we own the handle, and give it up.
-        drop(unsafe { detach::<T>(self.g) });
+        if let Some((result, noted)) = unsafe { detach::<T>(self.g) } {
+            if result.is_err() {
+                panics::unwanted(noted);
+            }
+            drop(result);
+        }
     }
 }
 
 #[inline]
-unsafe fn detach<T>(g: GRef) -> Option<Result<T>> {
+unsafe fn detach<T>(g: GRef) -> Option<(Result<T>, Option<Box<Panicked>>)> {
     match g.done.detach() {
         AfterDetach::Nothing => None,
         // SAFETY: the latch says that the result is there, and the caller owned the handle.

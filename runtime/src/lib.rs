@@ -21,6 +21,8 @@ mod coro;
 mod cur;
 #[cfg(not(loom))]
 mod deadlock;
+#[cfg(not(loom))]
+mod fault;
 mod g;
 #[cfg(not(loom))]
 mod goroutine;
@@ -37,6 +39,8 @@ mod local;
 mod m;
 #[cfg(not(loom))]
 mod p;
+#[cfg(not(loom))]
+mod panics;
 #[cfg(not(loom))]
 mod park;
 mod prim;

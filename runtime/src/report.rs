@@ -32,6 +32,9 @@ pub(crate) const DEADLOCK: u32 = 1;
 /// The user wants to see all goroutines (`SIGQUIT`).
 pub(crate) const DUMP: u32 = 2;
 
+/// A goroutine has faulted: its backtrace is wanted (`fault`).
+pub(crate) const FAULT: u32 = 4;
+
 /// What was asked for and is not begun. A futex.
 static ASKED: AtomicU32 = AtomicU32::new(0);
 

@@ -28,11 +28,13 @@ use std::sync::atomic::Ordering;
 
 use crate::coro::{Action, Coro};
 use crate::cur::NoPreempt;
+use crate::g::panicked::Panicked;
 use crate::g::{G, GRef};
 use crate::identity::Mode;
 use crate::local;
 use crate::m::M;
 use crate::p::{self, P};
+use crate::panics;
 use crate::park;
 use crate::sched::ready::item_of;
 use crate::sched::run::switch_out;
@@ -279,9 +281,7 @@ where
         finish_root::<T>(g, scope, outcome);
     }
     // After the result, which may use them.
-    if !g.locals.get().is_null() {
-        local::drop_all(g);
-    }
+    drop_locals(g);
     // SAFETY: the name is the goroutine's alone.
     if unsafe { &*g.name.get() }.is_some() {
         drop(take_name(g));
@@ -307,17 +307,45 @@ fn take_name(g: GRef) -> Option<Arc<str>> {
 /// Leaves the result where the handle's owner finds it, or drops it if there is none any more.
 #[inline(always)]
 fn finish_root<T>(g: GRef, scope: *const Count, outcome: Outcome<T>) {
-    let runs_code = mem::needs_drop::<T>() || outcome.is_err();
     let panicked = outcome.is_err();
+    let runs_code = mem::needs_drop::<T>() || panicked;
+    match &outcome {
+        Err(payload) => panics::at_root(g, &**payload),
+        // SAFETY: the goroutine's own cell; nothing else holds a reference into it.
+        Ok(_) if unsafe { (*g.panicked.as_ptr()).is_some() } => drop(g.panicked.take()),
+        Ok(_) => {}
+    }
     // SAFETY: the packet's memory lies above this stack, reserved for it (invariant 1).
     unsafe { packet_of::<T>(g).write(outcome) };
     if runs_code && !g.done.try_keep_result() {
-        // SAFETY: null, or a scope that waits for this goroutine.
-        if panicked && let Some(scope) = unsafe { scope.as_ref() } {
-            scope.note_panic();
+        if panicked {
+            // SAFETY: null, or a scope that waits for this goroutine.
+            unwanted_panic(g, unsafe { scope.as_ref() });
         }
         // SAFETY: the handle is gone: nobody else will look.
         unsafe { packet_of::<T>(g).drop_in_place() };
+    }
+}
+
+/// The goroutine has panicked, and nobody holds its handle.
+#[cold]
+fn unwanted_panic(g: GRef, scope: Option<&Count>) {
+    let noted = g.panicked.take();
+    match scope {
+        Some(scope) => scope.note_panic(),
+        None => {
+            if noted.is_some() {
+                // The policy is to end the process, after all destructors of the goroutine.
+                drop_locals(g);
+            }
+            panics::unwanted(noted);
+        }
+    }
+}
+
+fn drop_locals(g: GRef) {
+    if !g.locals.get().is_null() {
+        local::drop_all(g);
     }
 }
 
@@ -330,26 +358,30 @@ fn finish_root<T>(g: GRef, scope: *const Count, outcome: Outcome<T>) {
 pub(crate) unsafe fn take_result<T>(g: GRef) -> Outcome<T> {
     // SAFETY: DONE: the packet is written, and ours to read, once.
     let outcome = unsafe { move_out::<T>(g) };
+    if outcome.is_err() {
+        drop(g.panicked.take());
+    }
     // SAFETY: DONE: the worker has left the stack; the slot is ours to free.
     unsafe { free(g) };
     outcome
 }
 
-/// Takes the result of a goroutine whose handle is being dropped; the slot is freed by the later of the
-/// caller and the worker.
+/// Takes the result of a goroutine whose handle is being dropped, and what is noted of its panic; the slot is
+/// freed by the later of the caller and the worker.
 ///
 /// # Safety
 ///
 /// The caller owns the handle, and `g.done.detach()` has said `TakeResult`.
 #[inline]
-pub(crate) unsafe fn take_late<T>(g: GRef) -> Outcome<T> {
+pub(crate) unsafe fn take_late<T>(g: GRef) -> (Outcome<T>, Option<Box<Panicked>>) {
     // SAFETY: ENDING or DONE: the packet is written, and ours to read, once.
     let taken = unsafe { move_out::<T>(g) };
+    let noted = if taken.is_err() { g.panicked.take() } else { None };
     if g.done.leave() {
         // SAFETY: the worker has left the stack; the slot is ours to free.
         unsafe { free(g) };
     }
-    taken
+    (taken, noted)
 }
 
 /// Moves the result out of the slot.

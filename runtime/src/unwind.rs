@@ -65,6 +65,9 @@ impl Trace {
                         on_slot = true;
                         true
                     }
+                    // A frame that has overflowed may begin in the guard page.
+                    Some(Where::Guard(at)) => at == slot,
+                    Some(Where::SegmentGuard(_)) => !on_slot,
                     // Segments are inner frames: they come before the slot's own.
                     Some(Where::Segment(segment)) => Some(segment) != scratch && !on_slot,
                     _ => false,

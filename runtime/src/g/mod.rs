@@ -22,12 +22,16 @@
 //! 5. A handle names (G, birth); `Unpark::birth` tells whether it is still that goroutine.
 
 pub(crate) mod done;
+#[cfg(not(loom))]
+pub(crate) mod panicked;
 pub(crate) mod state;
 #[cfg(not(loom))]
 pub(crate) mod token;
 pub(crate) mod unpark;
 #[cfg(not(loom))]
 pub(crate) mod wait;
+#[cfg(not(loom))]
+pub(crate) mod who;
 
 #[cfg(not(loom))]
 pub(crate) use record::{G, GRef, Owner};
@@ -41,6 +45,7 @@ mod record {
     use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
     use super::done::Done;
+    use super::panicked::Panicked;
     use super::state::State;
     use super::unpark::Unpark;
     use super::wait::{WaitFor, WaitReason};
@@ -90,6 +95,8 @@ mod record {
         pub(crate) stack_low: AtomicUsize,
         /// Its goroutine-local values, of `local`; null if it has none.
         pub(crate) locals: Cell<*mut ()>,
+        /// What is known of its panic (`panicked`).
+        pub(crate) panicked: Cell<Option<Box<Panicked>>>,
         /// Its number, from 1; 0 in the memory of one that never lived.
         pub(crate) id: AtomicU64,
         /// Why it waits, at which object, and where the number of who holds that stands.
@@ -211,6 +218,16 @@ mod record {
         #[inline(always)]
         pub(crate) fn set_site(&self, site: &'static Location<'static>) {
             self.site.store(ptr::from_ref(site).cast_mut(), Ordering::Relaxed);
+        }
+
+        /// Its name.
+        ///
+        /// # Safety
+        ///
+        /// The caller is the goroutine itself, or a signal handler that has interrupted it.
+        pub(crate) unsafe fn own_name(&self) -> Option<&Arc<str>> {
+            // SAFETY: the name is the goroutine's alone, which is the caller, or stands still beneath it.
+            unsafe { (*self.name.get()).as_ref() }
         }
 
         /// Where it was spawned; `None` for memory that never held a goroutine.

@@ -23,7 +23,7 @@
 pub(crate) mod collect;
 pub(crate) mod info;
 pub(crate) mod machine;
-mod symbols;
+pub(crate) mod symbols;
 pub(crate) mod text;
 
 use std::io;

@@ -25,7 +25,7 @@ pub(super) struct Frame {
 
 /// What has been looked up.
 #[derive(Debug, Default)]
-pub(super) struct Symbols {
+pub(crate) struct Symbols {
     known: HashMap<usize, Rc<[Frame]>>,
 }
 
@@ -48,16 +48,38 @@ const GLUE: [&str; 8] = [
 const ROOT: &str = "gort_runtime::spawn::root";
 
 impl Symbols {
-    /// The frames of a stack that a reader wants to see, the innermost first.
-    pub(super) fn frames(&mut self, stack: &[usize]) -> Vec<Frame> {
-        let all: Vec<Frame> = stack.iter().flat_map(|&address| self.look_up(address).to_vec()).collect();
-        let shown = shown(&all);
-        all[shown].to_vec()
+    /// The frames of a stack that a reader wants to see, the innermost first: a function, and in a line of its
+    /// own where it stands.
+    pub(crate) fn text(&mut self, stack: &[usize]) -> String {
+        let all = self.all(stack);
+        text(&all[shown(&all)])
+    }
+
+    /// As [`text`](Self::text), of a stack that was taken in the panic hook: from the function that has panicked.
+    pub(crate) fn text_of_panic(&mut self, stack: &[usize]) -> String {
+        let all = self.all(stack);
+        let panicked = &all[without_panic_machinery(&all)..];
+        text(&panicked[shown(panicked)])
+    }
+
+    fn all(&mut self, stack: &[usize]) -> Vec<Frame> {
+        stack.iter().flat_map(|&address| self.look_up(address).to_vec()).collect()
     }
 
     fn look_up(&mut self, address: usize) -> Rc<[Frame]> {
         self.known.entry(address).or_insert_with(|| resolve(address).into()).clone()
     }
+}
+
+fn text(frames: &[Frame]) -> String {
+    let mut text = String::new();
+    for frame in frames {
+        let _ = writeln!(text, "{}", frame.function);
+        if let Some(place) = &frame.place {
+            let _ = writeln!(text, "\t{place}");
+        }
+    }
+    text
 }
 
 fn resolve(address: usize) -> Vec<Frame> {
@@ -95,6 +117,18 @@ fn shown(frames: &[Frame]) -> std::ops::Range<usize> {
         inner.map_or(frames.len(), |inner| inner + 1)
     });
     if first < outer { first..outer } else { 0..frames.len() }
+}
+
+/// Where, in a stack from the panic hook, the frames of the hook and of what has called it end. Std marks the
+/// place for its own backtraces.
+fn without_panic_machinery(frames: &[Frame]) -> usize {
+    const THROWING: [&str; 4] =
+        ["__rustc::rust_begin_unwind", "rust_begin_unwind", "core::panicking::", "std::panicking::"];
+    let mark = frames.iter().position(|frame| frame.function.contains("__rust_end_short_backtrace"));
+    let Some(mark) = mark else { return 0 };
+    let throws = |frame: &Frame| THROWING.iter().any(|prefix| path(&frame.function).starts_with(prefix));
+    let after = frames[mark + 1..].iter().position(|frame| !throws(frame));
+    after.map_or(0, |after| mark + 1 + after)
 }
 
 fn is_hidden(frame: &Frame) -> bool {
@@ -156,6 +190,25 @@ mod tests {
             "gort_runtime::spawn::root",
         ];
         assert_eq!(shown_of(&stack), stack[1..5]);
+    }
+
+    #[test]
+    fn of_a_panic_the_hook_is_hidden() {
+        let stack = [
+            "backtrace::backtrace::trace_unsynchronized",
+            "gort_runtime::panics::install_hook::{{closure}}",
+            "std::panicking::panic_with_hook",
+            "std::sys::backtrace::__rust_end_short_backtrace::<std::panicking::panic_handler::{closure#0}, !>",
+            "__rustc::rust_begin_unwind",
+            "core::panicking::panic_fmt",
+            "core::option::unwrap_failed",
+            "app::main",
+        ];
+        let frame = |function: &&str| Frame { function: (*function).to_owned(), place: None };
+        let frames: Vec<Frame> = stack.iter().map(frame).collect();
+        assert_eq!(without_panic_machinery(&frames), 6);
+        assert_eq!(without_panic_machinery(&frames[4..]), 0, "a stack that does not come from the hook");
+        assert_eq!(without_panic_machinery(&frames[..5]), 0, "nothing would be left");
     }
 
     #[test]

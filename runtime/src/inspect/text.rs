@@ -80,7 +80,7 @@ impl Writer {
                 let text = match stacks.entry(place) {
                     Entry::Occupied(known) => known.get().clone(),
                     Entry::Vacant(vacant) => {
-                        vacant.insert(stack_text(&mut self.symbols, &scene.stacks[place]).into()).clone()
+                        vacant.insert(self.symbols.text(&scene.stacks[place]).into()).clone()
                     }
                 };
                 self.text.push_str(&text);
@@ -201,17 +201,6 @@ fn waited(ns: u64) -> Option<String> {
         seconds => (seconds / 60, "minute"),
     };
     Some(format!("{number} {unit}{}", if number == 1 { "" } else { "s" }))
-}
-
-fn stack_text(symbols: &mut Symbols, stack: &[usize]) -> String {
-    let mut text = String::new();
-    for frame in symbols.frames(stack) {
-        let _ = writeln!(text, "{}", frame.function);
-        if let Some(place) = frame.place {
-            let _ = writeln!(text, "\t{place}");
-        }
-    }
-    text
 }
 
 #[cfg(test)]

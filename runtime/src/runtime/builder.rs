@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{Runtime, start};
 use crate::config;
+use crate::g::panicked::PanicPolicy;
 use crate::identity::{self, Mode, Resolved, ThreadLocals};
 use crate::sched::{DeadlockAction, Settings, SpawnOrder};
 use crate::stack::Class;
@@ -41,6 +42,8 @@ pub struct Builder {
     thread_locals: Option<ThreadLocals>,
     unchecked: bool,
     order: SpawnOrder,
+    panic_policy: Option<PanicPolicy>,
+    report_leaks: Option<bool>,
     seed: Option<u64>,
     on_deadlock: DeadlockAction,
     dump_signal: DumpSignal,
@@ -48,9 +51,9 @@ pub struct Builder {
 
 impl Builder {
     /// A runtime as the environment has it: `GOMAXPROCS` processors, `GORT_THREAD_LOCALS` (`worker`,
-    /// `goroutine` or `fallback`), `GORT_SEED`. What this builder says goes before it. With
-    /// `GORT_SCHEDTRACE=1000` it writes a line about its scheduler, in Go's form, to the standard error stream
-    /// each 1,000 ms.
+    /// `goroutine` or `fallback`), `GORT_PANIC` (`report` or `abort`), `GORT_REPORT_LEAKS` (`1` or `0`),
+    /// `GORT_SEED`. What this builder says goes before it. With `GORT_SCHEDTRACE=1000` it writes a line about its
+    /// scheduler, in Go's form, to the standard error stream each 1,000 ms.
     pub fn new() -> Self {
         Builder::default()
     }
@@ -97,6 +100,28 @@ impl Builder {
     /// Who runs first at a spawn, parent or child, where the parent may change threads.
     pub fn spawn_order(mut self, order: SpawnOrder) -> Self {
         self.order = order;
+        self
+    }
+
+    /// What follows if a goroutine panics whose handle was dropped, before or after its end, as that of
+    /// [`go!`](crate::go!) is: the program goes on, or ends. Else `GORT_PANIC`, else
+    /// [`Report`](PanicPolicy::Report).
+    ///
+    /// In a build with `panic = "abort"` each panic ends the process, as `std` has it, and the policy has no
+    /// say.
+    pub fn panic_policy(mut self, policy: PanicPolicy) -> Self {
+        self.panic_policy = Some(policy);
+        self
+    }
+
+    /// Whether the goroutines that are left behind when the runtime stops are reported: those that have not
+    /// ended when [`run`](crate::run)'s function returns, or when a [`Runtime`] is dropped or shut down. Prints
+    /// to the standard error stream where they were created, in which state they were, and how many of
+    /// each; nothing if there are none. Else what `GORT_REPORT_LEAKS` says, else no.
+    ///
+    /// (A [`scope`](crate::scope()) leaves nothing behind: it waits.)
+    pub fn report_leaks(mut self, report: bool) -> Self {
+        self.report_leaks = Some(report);
         self
     }
 
@@ -183,7 +208,7 @@ impl Builder {
     /// # Errors
     ///
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a number of processors or a stack size out of
-    /// range, also in the environment (`GOMAXPROCS=banana`); [`Unsupported`](io::ErrorKind::Unsupported)
+    /// range, or an unknown word, also in the environment (`GOMAXPROCS=banana`); [`Unsupported`](io::ErrorKind::Unsupported)
     /// for thread-locals that are not available; what the operating system says, if it gives no thread.
     pub fn build(self) -> io::Result<Runtime> {
         start(self).map(|sched| Runtime { sched })
@@ -210,16 +235,43 @@ impl Builder {
             None => seed_from_env()?.unwrap_or_else(clock::now_ns),
         };
         let (mode, mode_reason) = (resolved.mode, resolved.reason);
+        let panic_policy = match self.panic_policy {
+            Some(policy) => policy,
+            None => choice_from_env("GORT_PANIC", &POLICIES)?.unwrap_or_default(),
+        };
+        let report_leaks = match self.report_leaks {
+            Some(report) => report,
+            None => choice_from_env("GORT_REPORT_LEAKS", &SWITCH)?.unwrap_or_default(),
+        };
         Ok(Settings {
             procs,
             mode,
             mode_reason,
             order: self.order,
             class,
+            panic_policy,
+            report_leaks,
             seed,
             on_deadlock: self.on_deadlock,
             trace_every_ns: config::trace_every_from_env()?.map_or(0, |every| every.as_nanos() as u64),
         })
+    }
+}
+
+const POLICIES: [(&str, PanicPolicy); 2] = [("report", PanicPolicy::Report), ("abort", PanicPolicy::Abort)];
+
+const SWITCH: [(&str, bool); 2] = [("0", false), ("1", true)];
+
+/// Which of the words stands in the variable `name`; `None`: it is unset or empty.
+fn choice_from_env<T: Copy>(name: &str, words: &[(&str, T)]) -> io::Result<Option<T>> {
+    let Some(value) = std::env::var_os(name).filter(|value| !value.is_empty()) else { return Ok(None) };
+    match words.iter().find(|(word, _)| value == *word) {
+        Some((_, choice)) => Ok(Some(*choice)),
+        None => {
+            let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            let text = format!("{name}={} is none of {}", value.display(), known.join(", "));
+            Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+        }
     }
 }
 

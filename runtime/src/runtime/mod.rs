@@ -16,6 +16,7 @@
 //!    until the process exits.
 
 mod builder;
+mod leaks;
 mod reports;
 
 use std::io;
@@ -24,9 +25,12 @@ use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::fault;
+pub use crate::g::panicked::PanicPolicy;
 pub use crate::inspect::info::{Guard, Info};
 use crate::join::RawHandle;
 use crate::m::M;
+use crate::panics;
 use crate::report;
 use crate::sched::Sched;
 pub use crate::sched::SpawnOrder;
@@ -108,26 +112,27 @@ where
     F: FnOnce() -> T + Send,
     T: Send,
 {
+    let site = Location::caller();
     let sched = start(Builder::new()).unwrap_or_else(|error| panic!("cannot start gort: {error}"));
     // From within a goroutine it is private.
     if M::current().is_none() && PROCESS_WIDE.set(sched).is_ok() {
         become_process_wide(sched);
     }
-    let result = panic::catch_unwind(AssertUnwindSafe(|| run_main(sched, f)));
-    sched.stop();
+    let result = panic::catch_unwind(AssertUnwindSafe(|| run_main(sched, site, f)));
+    leaks::stop(sched);
     result.unwrap_or_else(|payload| panic::resume_unwind(payload))
 }
 
-/// Runs `f` on a goroutine of `sched`, while the caller waits.
+/// Runs `f` on a goroutine of `sched`, created at `site`, while the caller waits.
 #[track_caller]
-fn run_main<F, T>(sched: &'static Sched, f: F) -> T
+fn run_main<F, T>(sched: &'static Sched, site: &'static Location<'static>, f: F) -> T
 where
     F: FnOnce() -> T + Send,
     T: Send,
 {
     // SAFETY: F and T are Send; the caller waits right here until the goroutine has ended, and gives its
     // result out before what they borrow can end.
-    let spawned = unsafe { spawn::spawn_in(sched, Wish::NOTHING, Location::caller(), f) };
+    let spawned = unsafe { spawn::spawn_in(sched, Wish::NOTHING, site, f) };
     let spawned = spawned.unwrap_or_else(|error| panic!("cannot spawn the main goroutine: {error}"));
     sched.main_id.store(spawned.g.id(), Ordering::Relaxed);
     // SAFETY: just spawned with result T.
@@ -140,7 +145,9 @@ fn start(builder: Builder) -> io::Result<&'static Sched> {
     let settings = builder.settings()?;
     membarrier::register();
     stack::init();
-    signal::install(sysmon::on_signal)?;
+    panics::install_hook();
+    signal::install_faults(fault::HOOKS)?;
+    signal::install_publish(sysmon::on_signal)?;
     report::start(reports::make)?;
     if let DumpSignal::Number(signal) = dump_signal {
         reports::dump_on(signal)?;
@@ -182,7 +189,7 @@ impl Runtime {
         F: FnOnce() -> T + Send,
         T: Send,
     {
-        run_main(self.sched, f)
+        run_main(self.sched, Location::caller(), f)
     }
 
     pub(crate) fn sched(&self) -> &'static Sched {
@@ -220,13 +227,13 @@ impl Runtime {
                 "a goroutine cannot wait for the end of its own runtime"
             );
         }
-        self.sched.stop();
+        leaks::stop(self.sched);
         self.sched.wait_stopped(clock::deadline_after(timeout))
     }
 }
 
 impl Drop for Runtime {
     fn drop(&mut self) {
-        self.sched.stop();
+        leaks::stop(self.sched);
     }
 }

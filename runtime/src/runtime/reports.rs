@@ -5,6 +5,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::thread;
 
 use crate::deadlock;
+use crate::fault;
 use crate::inspect::text::{self, Style};
 use crate::report;
 use crate::sched::{DeadlockAction, Sched, registry};
@@ -25,6 +26,10 @@ const STYLE: Style = Style { folded: false, whole: false };
 
 /// Makes the reports that were asked for. On the reporter's thread.
 pub(super) fn make(asked: u32) {
+    // First: a handler waits for it.
+    if asked & report::FAULT != 0 {
+        fault::make_report();
+    }
     if asked & report::DUMP != 0 {
         let text = text::of_runtimes(&registry::running(), STYLE);
         sys::complain(if text.is_empty() { "no goroutines\n" } else { &text });

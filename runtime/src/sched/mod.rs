@@ -68,6 +68,7 @@ mod record {
     use super::idle::Lists;
     use super::worker::Creator;
     use crate::g::G;
+    use crate::g::panicked::PanicPolicy;
     use crate::identity::Mode;
     use crate::m::M;
     use crate::p::P;
@@ -100,6 +101,10 @@ mod record {
         pub(crate) order: SpawnOrder,
         /// The size of a stack, where the goroutine does not say.
         pub(crate) class: Class,
+        /// What follows a panic that nobody hears of.
+        pub(crate) panic_policy: PanicPolicy,
+        /// Are goroutines that are left behind reported?
+        pub(crate) report_leaks: bool,
         /// Where random choices begin.
         pub(crate) seed: u64,
         /// What to do when all goroutines are asleep.

@@ -159,7 +159,7 @@ impl Sched {
     /// The thread of an M. True: goroutines that have started there are leaked, and the thread must not end.
     fn work(&'static self, m: &'static M) -> bool {
         let stack = signal::AltStack::install();
-        signal::unblock_publish_signal();
+        signal::unblock_publish();
         os_thread::set_exact_timers();
         // SAFETY: the M is this thread's alone, and never freed.
         unsafe { cur::set_head(m.head()) };

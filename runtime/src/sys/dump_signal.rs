@@ -109,7 +109,7 @@ extern "C" fn on_signal(number: libc::c_int, info: *mut libc::siginfo_t, context
         hook();
     }
     if let Some(before) = BEFORE.get(number as usize).and_then(OnceLock::get) {
-        super::signal::chain(before, number, info, context);
+        super::signal::call_handler(before, number, info, context);
     }
     super::set_errno(errno);
 }

@@ -11,7 +11,7 @@ pub(crate) mod thread;
 pub(crate) mod threads;
 
 /// Writes to the standard error stream without the lock of `eprintln!`, which a goroutine may hold that
-/// does not run. For the runtime's own threads.
+/// does not run. Async-signal-safe.
 pub(crate) fn complain(text: &str) {
     let mut rest = text.as_bytes();
     while !rest.is_empty() {

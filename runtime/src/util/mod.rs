@@ -2,6 +2,10 @@
 
 #[cfg(not(loom))]
 pub(crate) mod abort;
+#[cfg(not(loom))]
+pub(crate) mod fixed;
+#[cfg(not(loom))]
+pub(crate) mod last_words;
 pub(crate) mod list;
 #[cfg(not(loom))]
 pub(crate) mod lock;
