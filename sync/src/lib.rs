@@ -23,3 +23,6 @@
 //! Denied for the crate; the modules that will need it (queues of waiters) allow it for themselves and are
 //! listed in ARCHITECTURE.md, as in `gort-runtime`.
 #![deny(unsafe_code)]
+
+#[allow(dead_code, reason = "what is built on it comes next")]
+mod wait_list;
