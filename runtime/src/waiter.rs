@@ -52,16 +52,19 @@
 use std::cell::UnsafeCell;
 use std::fmt;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::g::state::AfterReady;
 use crate::g::token::{ThreadParker, Token, Waiting};
 pub use crate::g::wait::{WaitFor, WaitReason};
 use crate::g::{G, GRef};
+use crate::m::M;
 use crate::park;
 use crate::sched::ready::ready;
 use crate::sys::clock;
 use crate::util::abort::AbortOnUnwind;
+use crate::util::rng::Rng;
 
 pub use crate::util::lock::{Guard, Lock, RawLock, Section};
 
@@ -145,6 +148,23 @@ pub fn wait<'a, T: Send>(
 #[inline]
 pub fn current_id() -> u64 {
     park::current_g().map_or(0, G::id)
+}
+
+/// A random number, for choices that must be cheap and unlike one another. On a worker from its processor's
+/// generator, which the runtime's seed determines. Not for secrets.
+#[inline]
+pub fn random(_: &Section) -> u64 {
+    // The section keeps the P this thread's (`p`).
+    match M::current().and_then(M::p) {
+        Some(p) => p.local.rng.next_u64(),
+        None => random_of_thread(),
+    }
+}
+
+#[cold]
+fn random_of_thread() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    Rng::new(NEXT.fetch_add(1, Ordering::Relaxed)).next_u64()
 }
 
 impl<T> Waker<T> {
