@@ -86,8 +86,20 @@ fn wait_goroutine(
     deadline_ns: u64,
     publish: impl FnOnce(Token) -> bool,
 ) -> Woken {
-    let timer = TimerSlot::default();
     let section = if deadline_ns == NEVER { NoPreempt::enter() } else { timer_section() };
+    wait_goroutine_in(section, g, wait_for, deadline_ns, publish)
+}
+
+/// If there is a deadline, the P's heap has room for its timer (`timer_section`).
+#[inline(always)]
+fn wait_goroutine_in(
+    section: NoPreempt,
+    g: GRef,
+    wait_for: WaitFor<'_>,
+    deadline_ns: u64,
+    publish: impl FnOnce(Token) -> bool,
+) -> Woken {
+    let timer = TimerSlot::default();
     g.set_wait(wait_for);
     let ticket = g.state.begin_park();
     let published = publish(Token::new(Waiting::Goroutine(g), ticket));
@@ -131,8 +143,47 @@ fn stay_on_thread(g: GRef, parking: bool) {
     Sched::of_m(m).freeze(m, g, parking);
 }
 
+/// As [`wait`], in a section that the caller has entered, with locks of gort's held that `publish` frees, or
+/// the drop of `publish`. As nothing allocates beneath a lock, it may find that it cannot wait yet: then
+/// `publish` is dropped, the section left, room made, and the answer is `Unpublished`.
+#[inline]
+pub(crate) fn wait_in<'a>(
+    section: NoPreempt,
+    wait_for: impl Into<WaitFor<'a>>,
+    deadline_ns: u64,
+    publish: impl FnOnce(Token),
+) -> Woken {
+    let Some(g) = current_g() else { return wait_thread_in(deadline_ns, publish) };
+    if deadline_ns != NEVER && timer_room().is_err() {
+        drop(publish);
+        drop(section);
+        drop(timer_section());
+        return Woken::Unpublished;
+    }
+    wait_goroutine_in(section, g, wait_for.into(), deadline_ns, |token| {
+        publish(token);
+        true
+    })
+}
+
+#[cold]
+fn wait_thread_in(deadline_ns: u64, publish: impl FnOnce(Token)) -> Woken {
+    let Some(parker) = ThreadParker::try_acquire() else {
+        drop(publish);
+        ThreadParker::acquire().release();
+        return Woken::Unpublished;
+    };
+    wait_on(parker, deadline_ns, |token| {
+        publish(token);
+        true
+    })
+}
+
 fn wait_thread(deadline_ns: u64, publish: impl FnOnce(Token) -> bool) -> Woken {
-    let parker = ThreadParker::acquire();
+    wait_on(ThreadParker::acquire(), deadline_ns, publish)
+}
+
+fn wait_on(parker: &'static ThreadParker, deadline_ns: u64, publish: impl FnOnce(Token) -> bool) -> Woken {
     let ticket = parker.begin(deadline_ns == NEVER);
     let published = publish(Token::new(Waiting::Thread(parker), ticket));
     let woken = if !published && parker.state.try_cancel_park(ticket) {
@@ -237,24 +288,25 @@ impl TimerSlot {
     }
 }
 
+/// Has the heap of the caller's P room for one more timer? If not, its capacity. np is 1.
+fn timer_room() -> Result<(), usize> {
+    let m = M::current().expect("a goroutine runs on an M");
+    let p = m.p().expect("a running goroutine's M holds a P");
+    let heap = p.timers.heap.lock();
+    if heap.has_room() { Ok(()) } else { Err(heap.capacity()) }
+}
+
 /// A no-preempt section on a P whose heap has room for one more timer. Growing allocates, which must not
 /// happen under the heap's lock: the bigger heap is made outside.
 fn timer_section() -> NoPreempt {
     loop {
         let section = NoPreempt::enter();
-        let m = M::current().expect("a goroutine runs on an M");
-        let p = m.p().expect("a running goroutine's M holds a P");
-        let capacity = {
-            let heap = p.timers.heap.lock();
-            if heap.has_room() {
-                drop(heap);
-                return section;
-            }
-            heap.capacity()
-        };
+        let Err(capacity) = timer_room() else { return section };
         drop(section);
         let bigger = Heap::with_capacity(capacity * 2);
         let section = NoPreempt::enter();
+        let m = M::current().expect("a goroutine runs on an M");
+        let p = m.p().expect("a running goroutine's M holds a P");
         let mut heap = p.timers.heap.lock();
         // Somebody may have grown it meanwhile: then ours is the one to free.
         let old = if heap.capacity() < bigger.capacity() { heap.grow_into(bigger) } else { bigger };

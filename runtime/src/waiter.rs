@@ -13,6 +13,14 @@
 //! 2. The value is written by the one winner, and read by the waiter after the wake, which orders it.
 //! 3. A claim that is dropped without a value still wakes its waiter, which sees that it was let down.
 //!
+//! # The lean form
+//!
+//! Where waiters stand in lists under a lock, the lock can guard what is handed over as well: a waiter that
+//! was not woken takes the lock before it leaves its frame. [`sleep_in`] is for those. The wait begins
+//! with the lock held, so that nobody looks twice; a waker writes first, still under the lock, and then
+//! tries to end the wait by one compare-exchange ([`Sleeper::end`]); if it comes too late, it takes back
+//! what it has written. The goroutine is queued when the lock is free again ([`Ended`]).
+//!
 //! # Examples
 //!
 //! ```
@@ -44,16 +52,21 @@
 use std::cell::UnsafeCell;
 use std::fmt;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use crate::g::G;
-use crate::g::token::Token;
+use crate::g::state::AfterReady;
+use crate::g::token::{ThreadParker, Token, Waiting};
 pub use crate::g::wait::{WaitFor, WaitReason};
+use crate::g::{G, GRef};
+use crate::m::M;
 use crate::park;
+use crate::sched::ready::ready;
 use crate::sys::clock;
 use crate::util::abort::AbortOnUnwind;
+use crate::util::rng::Rng;
 
-pub use crate::util::lock::{Guard, Lock};
+pub use crate::util::lock::{Guard, Lock, RawLock, Section};
 
 /// How a [`wait`] ended.
 #[must_use]
@@ -137,6 +150,23 @@ pub fn current_id() -> u64 {
     park::current_g().map_or(0, G::id)
 }
 
+/// A random number, for choices that must be cheap and unlike one another. On a worker from its processor's
+/// generator, which the runtime's seed determines. Not for secrets.
+#[inline]
+pub fn random(_: &Section) -> u64 {
+    // The section keeps the P this thread's (`p`).
+    match M::current().and_then(M::p) {
+        Some(p) => p.local.rng.next_u64(),
+        None => random_of_thread(),
+    }
+}
+
+#[cold]
+fn random_of_thread() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    Rng::new(NEXT.fetch_add(1, Ordering::Relaxed)).next_u64()
+}
+
 impl<T> Waker<T> {
     /// Wins the wait, or finds that somebody else has, or that it is over.
     #[inline]
@@ -159,6 +189,99 @@ impl<T> Claim<T> {
 impl<T> Drop for Claim<T> {
     fn drop(&mut self) {
         park::make_ready(self.token);
+    }
+}
+
+/// How a [`sleep_in`] ended.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slept {
+    /// Somebody has [ended](Sleeper::end) it.
+    Ended,
+    /// The deadline passed first.
+    TimedOut,
+    /// It could not begin without allocating: nothing was published, and there is room now. Start anew.
+    Again,
+}
+
+/// The right to try to end one [`sleep_in`]. Copies compete; a late one loses and touches nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Sleeper(Token);
+
+/// A sleep that has been ended: its drop lets the sleeper go on. Not to be dropped under a lock that the
+/// sleeper needs next, for it would run into it.
+#[must_use = "its drop lets the sleeper go on"]
+#[derive(Debug)]
+pub struct Ended(AfterEnd);
+
+#[derive(Debug)]
+enum AfterEnd {
+    /// The worker that is about to leave its stack queues it.
+    Nothing,
+    Queue(GRef),
+    Thread(&'static ThreadParker),
+}
+
+/// Sleeps, as the calling goroutine or thread, until somebody ends it through the [`Sleeper`] that
+/// `publish` made known, or until `deadline`.
+///
+/// The caller is in `section`, and may hold locks of gort's: `publish` frees them, or, where the answer is
+/// [`Slept::Again`], its drop does. It must be short and not suspend, and must not allocate while it holds
+/// a lock. A panic in it aborts the process. What an `end` that succeeded had to hand over is written
+/// before it, in the sleeper's frame; the sleeper may leave that frame as soon as it has been ended.
+///
+/// # Blocking
+///
+/// Blocks the goroutine; on a thread that is none, the thread.
+#[inline]
+pub fn sleep_in<'a>(
+    section: Section,
+    wait_for: impl Into<WaitFor<'a>>,
+    deadline: Option<Instant>,
+    publish: impl FnOnce(Sleeper),
+) -> Slept {
+    let deadline_ns = deadline.map_or(clock::NEVER, clock::from_instant);
+    let woken = park::wait_in(section.0, wait_for, deadline_ns, |token| {
+        // A sleeper that is known must not outlive the sleep: no unwinding past it.
+        let abort = AbortOnUnwind("the closure that publishes a sleeper");
+        publish(Sleeper(token));
+        std::mem::forget(abort);
+    });
+    match woken {
+        park::Woken::Ready => Slept::Ended,
+        park::Woken::TimedOut => Slept::TimedOut,
+        park::Woken::Unpublished => Slept::Again,
+    }
+}
+
+impl Sleeper {
+    /// Ends the sleep, or finds that somebody else has, or that it is over.
+    #[inline]
+    pub fn end(self) -> Option<Ended> {
+        let after = match self.0.waiting() {
+            Waiting::Goroutine(g) => match g.state.wake(self.0.ticket())? {
+                AfterReady::Nothing => AfterEnd::Nothing,
+                AfterReady::Queue => AfterEnd::Queue(g),
+            },
+            Waiting::Thread(parker) => {
+                if !self.0.claim() {
+                    return None;
+                }
+                AfterEnd::Thread(parker)
+            }
+        };
+        Some(Ended(after))
+    }
+}
+
+impl Drop for Ended {
+    #[inline]
+    fn drop(&mut self) {
+        match self.0 {
+            AfterEnd::Nothing => {}
+            AfterEnd::Queue(g) => ready(g),
+            AfterEnd::Thread(parker) => parker.end(),
+        }
     }
 }
 

@@ -1,13 +1,11 @@
 //! How goroutines talk: the channels, `select` and locks of `gort`.
 //!
-//! **This crate is empty so far.** Its place in the workspace is taken first, so that what comes stands on
-//! the right side of the border from the start. Use the crate `gort`, which will re-export what is here.
+//! Use the crate `gort`, which re-exports what is here.
 //!
-//! # What will stand here
+//! # What stands here
 //!
-//! Channels (`chan`: rendezvous, bounded, unbounded), `select!`, and the locks and meeting points that
-//! `std::sync` has (`Mutex`, `RwLock`, `Condvar`, `Once`, `Barrier`) together with those that only Go has
-//! (`WaitGroup`, `Semaphore`, `Context`, `errgroup`, `singleflight`).
+//! - [`chan`]: channels, with room for none, some or any number of values.
+//! - [`select!`], [`select_biased!`], and [`Select`] beneath them: waiting for several channels at once.
 //!
 //! # The border
 //!
@@ -20,6 +18,13 @@
 //!
 //! # Unsafe
 //!
-//! Denied for the crate; the modules that will need it (queues of waiters) allow it for themselves and are
-//! listed in ARCHITECTURE.md, as in `gort-runtime`.
+//! Denied for the crate; the modules that need it allow it for themselves and are listed in ARCHITECTURE.md,
+//! as in `gort-runtime`.
 #![deny(unsafe_code)]
+
+pub mod chan;
+mod select;
+#[allow(dead_code, reason = "a tool box: the locks take from it what channels do not need")]
+mod wait_list;
+
+pub use select::{Select, SelectTimeoutError, TrySelectError};

@@ -40,13 +40,19 @@ static POOL: Lock<Pool> = Lock::new(Pool(ptr::null_mut()));
 impl ThreadParker {
     /// A parker for one wait of this thread. Allocates when the pool is empty.
     pub(crate) fn acquire() -> &'static ThreadParker {
+        ThreadParker::try_acquire().unwrap_or_else(ThreadParker::make)
+    }
+
+    /// A parker for one wait of this thread, if there is one in the pool.
+    pub(crate) fn try_acquire() -> Option<&'static ThreadParker> {
         let mut pool = POOL.lock();
         // SAFETY: parkers are never freed (invariant 3).
-        if let Some(parker) = unsafe { pool.0.as_ref() } {
-            pool.0 = parker.next_free.load(Ordering::Relaxed);
-            return parker;
-        }
-        drop(pool);
+        let parker = unsafe { pool.0.as_ref() }?;
+        pool.0 = parker.next_free.load(Ordering::Relaxed);
+        Some(parker)
+    }
+
+    fn make() -> &'static ThreadParker {
         let parker = Box::leak(Box::new(ThreadParker {
             state: State::new(),
             ready: AtomicU32::new(0),
@@ -94,7 +100,7 @@ impl ThreadParker {
     }
 
     /// Ends the wait: by the winner of the claim.
-    fn end(&self) {
+    pub(crate) fn end(&self) {
         let _ = self.state.make_ready();
         if self.endless.load(Ordering::Relaxed) {
             threads::foreign_wakes();
@@ -127,6 +133,12 @@ impl Token {
     #[inline(always)]
     pub(crate) fn new(waiting: Waiting, ticket: Ticket) -> Self {
         Token { waiting, ticket }
+    }
+
+    /// Who waits.
+    #[inline(always)]
+    pub(crate) fn waiting(&self) -> Waiting {
+        self.waiting
     }
 
     /// Which wait of the waiter it is.

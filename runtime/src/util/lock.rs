@@ -36,6 +36,74 @@ const SPINS: u32 = 100;
 /// After so long a sleeper looks for itself.
 const NAP_NS: u64 = 1_000_000;
 
+/// A section in which no signal stops the goroutine, and in which nothing may suspend: a goroutine that
+/// tries aborts the process. On a thread that is none of gort's workers it does nothing.
+#[derive(Debug)]
+pub struct Section(pub(crate) NoPreempt);
+
+impl Section {
+    /// Enters the section; its drop leaves it.
+    #[inline(always)]
+    #[must_use]
+    pub fn enter() -> Self {
+        Section(NoPreempt::enter())
+    }
+}
+
+/// The word of a [`Lock`] by itself, for who keeps many locks within one [`Section`].
+#[derive(Debug, Default)]
+pub struct RawLock(AtomicU32);
+
+impl RawLock {
+    /// A free lock.
+    pub const fn new() -> Self {
+        RawLock(AtomicU32::new(0))
+    }
+
+    /// Waits for the lock. The section must last until [`unlock`](Self::unlock).
+    #[inline]
+    pub fn lock(&self, _: &Section) {
+        // Acquire: pairs with the Release in `unlock`.
+        if self.0.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            self.lock_contended();
+        }
+    }
+
+    #[cold]
+    fn lock_contended(&self) {
+        for _ in 0..SPINS {
+            std::hint::spin_loop();
+            // Acquire: pairs with the Release in `unlock`.
+            if self.0.load(Ordering::Relaxed) == 0
+                && self.0.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok()
+            {
+                return;
+            }
+        }
+        // Acquire: pairs with the Release in `unlock`. We take the lock as "contended", for others may
+        // sleep: at worst one needless wake.
+        while self.0.swap(2, Ordering::Acquire) != 0 {
+            futex::wait_until(&self.0, 2, clock::now_ns() + NAP_NS);
+        }
+    }
+
+    /// Frees the lock, which the caller holds. (A caller that does not hold it breaks whoever does, but no
+    /// memory: what stands behind the lock is guarded by who owns both.)
+    #[inline]
+    pub fn unlock(&self) {
+        // Release, twice: pairs with the Acquires above. (Relaxed: only who sleeps depends on the look.)
+        if self.0.load(Ordering::Relaxed) == 1 {
+            self.0.store(0, Ordering::Release);
+            return;
+        }
+        // From the swap on the word's address only names the futex (invariant 4).
+        let word: *const AtomicU32 = &self.0;
+        if self.0.swap(0, Ordering::Release) == 2 {
+            futex::wake(word, 1);
+        }
+    }
+}
+
 /// A value under a lock, for the inside of a primitive: short sections of a few instructions.
 ///
 /// While it is held no signal stops the holder, so waiters wait no longer than the kernel keeps one running
@@ -43,11 +111,11 @@ const NAP_NS: u64 = 1_000_000;
 /// nor allocate, free or run foreign code. Waiters spin for a moment, then block their *thread*. Not
 /// poisoned by a panic.
 pub struct Lock<T> {
-    word: AtomicU32,
+    raw: RawLock,
     value: UnsafeCell<T>,
 }
 
-// SAFETY: the word lets one thread at a time reach the value, which may move between threads.
+// SAFETY: the raw lock lets one thread at a time reach the value, which may move between threads.
 unsafe impl<T: Send> Send for Lock<T> {}
 // SAFETY: as above; a shared lock hands out one `&mut T` at a time.
 unsafe impl<T: Send> Sync for Lock<T> {}
@@ -55,49 +123,28 @@ unsafe impl<T: Send> Sync for Lock<T> {}
 impl<T> Lock<T> {
     /// A free lock.
     pub const fn new(value: T) -> Self {
-        Lock { word: AtomicU32::new(0), value: UnsafeCell::new(value) }
+        Lock { raw: RawLock::new(), value: UnsafeCell::new(value) }
     }
 
     /// Waits for the lock and enters a no-preempt section.
     #[inline]
     pub fn lock(&self) -> Guard<'_, T> {
-        let section = NoPreempt::enter();
-        // Acquire: pairs with the Release in `Guard::drop`.
-        if self.word.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
-            self.lock_contended();
-        }
+        let section = Section::enter();
+        self.raw.lock(&section);
         Guard { lock: self, _section: section }
-    }
-
-    #[cold]
-    fn lock_contended(&self) {
-        for _ in 0..SPINS {
-            std::hint::spin_loop();
-            // Acquire: pairs with the Release in `Guard::drop`.
-            if self.word.load(Ordering::Relaxed) == 0
-                && self.word.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok()
-            {
-                return;
-            }
-        }
-        // Acquire: pairs with the Release in `Guard::drop`. We take the lock as "contended", for others
-        // may sleep: at worst one needless wake.
-        while self.word.swap(2, Ordering::Acquire) != 0 {
-            futex::wait_until(&self.word, 2, clock::now_ns() + NAP_NS);
-        }
     }
 }
 
 impl<T> fmt::Debug for Lock<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lock").field("word", &self.word).finish_non_exhaustive()
+        f.debug_struct("Lock").field("raw", &self.raw).finish_non_exhaustive()
     }
 }
 
 /// Holds a [`Lock`]; frees it, then leaves the section in which no signal stops the holder.
 pub struct Guard<'a, T> {
     lock: &'a Lock<T>,
-    _section: NoPreempt,
+    _section: Section,
 }
 
 impl<T> fmt::Debug for Guard<'_, T> {
@@ -123,15 +170,6 @@ impl<T> DerefMut for Guard<'_, T> {
 
 impl<T> Drop for Guard<'_, T> {
     fn drop(&mut self) {
-        // Release, twice: pairs with the Acquires in `lock`. (Relaxed: only who sleeps depends on the look.)
-        if self.lock.word.load(Ordering::Relaxed) == 1 {
-            self.lock.word.store(0, Ordering::Release);
-            return;
-        }
-        // From the swap on the word's address only names the futex (invariant 4).
-        let word: *const AtomicU32 = &self.lock.word;
-        if self.lock.word.swap(0, Ordering::Release) == 2 {
-            futex::wake(word, 1);
-        }
+        self.lock.raw.unlock();
     }
 }

@@ -1,0 +1,410 @@
+//! A channel's inside: what both ends share.
+//!
+//! # What it is
+//!
+//! One [`Monitor`](crate::wait_list::Monitor): its state is the buffer and whether the channel is closed;
+//! receivers wait in its first list, senders in its second.
+//!
+//! # Invariants
+//!
+//! 1. If a receiver waits, the buffer is empty and no sender waits; if a sender waits, the buffer is full.
+//!    (But for those who have timed out, or won elsewhere in a select, and have not left the list yet.)
+//! 2. So a sender hands its value to the first receiver that waits, if there is one, else to the buffer; and
+//!    a receiver that has taken from the buffer lets the first sender that waits into it. Values come out
+//!    in the order in which they were sent.
+//! 3. Once it is closed nothing enters: neither buffer nor receivers take a value, and nobody begins to
+//!    wait. What is in the buffer can still be received, until the last receiver is gone.
+//! 4. A value is moved under the lock, but not dropped there, and no memory is allocated or freed.
+//! 5. Of a channel that never is ready, nobody is ever in a list.
+//!
+//! # Closing
+//!
+//! `close` sets the flag and then ends all who wait, some at a time: receivers find an empty slot, senders
+//! find theirs still full. As nobody enters the lists any more, that ends. Who closes is the one who sets
+//! the flag; the last sender and the last receiver close by their drop. The last receiver also takes the
+//! buffer with it, and drops what is in it outside the lock: a `T` whose drop panics meets a channel
+//! that is closed already and locked by nobody.
+//!
+//! Runs on goroutine stacks and on foreign threads.
+#![forbid(unsafe_code)]
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::RecvError;
+use std::time::Instant;
+
+use gort_runtime::waiter::{Ended, Section, Slept, WaitReason, sleep_in};
+
+use super::buffer::{Buffer, Growth, Pushed};
+use crate::wait_list::{First, Locked, Monitor, Queue, Second, Waited};
+
+/// What is left in a receiver's slot; empty: the channel is closed.
+pub(crate) type Received<T> = Result<T, RecvError>;
+
+/// The monitor of a channel.
+pub(crate) type ChanMonitor<T> = Monitor<State<T>, Received<T>, T>;
+
+type ChanLocked<'a, T> = Locked<'a, State<T>, Received<T>, T>;
+
+/// What both ends share.
+pub(crate) struct Chan<T> {
+    pub(crate) monitor: ChanMonitor<T>,
+    /// `None`: unbounded.
+    capacity: Option<usize>,
+    /// Is it never ready (`never`)?
+    is_never: bool,
+    senders: AtomicUsize,
+    receivers: AtomicUsize,
+}
+
+/// What the lock guards.
+pub(crate) struct State<T> {
+    buffer: Buffer<T>,
+    is_closed: bool,
+}
+
+/// What came of an attempt to send.
+pub(crate) enum SendStep {
+    /// The value is gone. Who is to be let go on, once the lock is free.
+    Done(Option<Ended>),
+    /// The channel is closed.
+    Closed,
+    /// One would have to wait.
+    Full,
+    /// Let the buffer grow, outside the lock (`Chan::tidy`), and come again.
+    NeedsBlock,
+}
+
+/// What came of an attempt to receive.
+pub(crate) enum RecvStep {
+    /// The value is in the slot. Who is to be let go on, once the lock is free.
+    Done(Option<Ended>),
+    /// The channel is closed and empty.
+    Closed,
+    /// One would have to wait.
+    Empty,
+}
+
+/// How a blocking operation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It was done.
+    Done,
+    /// The channel is closed.
+    Closed,
+    /// Not in time.
+    TimedOut,
+}
+
+impl<T> State<T> {
+    /// Sends the value that is in `slot`, if it can be done at once.
+    #[inline(always)]
+    pub(crate) fn send(&mut self, receivers: &mut Queue<'_, Received<T>>, slot: &mut Option<T>) -> SendStep {
+        if self.is_closed {
+            return SendStep::Closed;
+        }
+        if !receivers.is_empty()
+            && let Some(value) = slot.take()
+        {
+            match receivers.hand(Ok(value)) {
+                Ok(ended) => return SendStep::Done(Some(ended)),
+                Err(back) => *slot = back.ok(),
+            }
+        }
+        match self.buffer.push(slot) {
+            Pushed::Done => SendStep::Done(None),
+            Pushed::Full => SendStep::Full,
+            Pushed::NeedsBlock => SendStep::NeedsBlock,
+        }
+    }
+
+    /// Receives into `slot`, which is empty, if it can be done at once.
+    #[inline(always)]
+    pub(crate) fn recv(&mut self, senders: &mut Queue<'_, T>, slot: &mut Option<Received<T>>) -> RecvStep {
+        let mut waker = None;
+        let mut sent = None;
+        if !self.is_closed
+            && !senders.is_empty()
+            && let Some((value, ended)) = senders.take()
+        {
+            sent = Some(value);
+            waker = Some(ended);
+        }
+        match self.buffer.pop() {
+            Some(value) => {
+                *slot = Some(Ok(value));
+                if sent.is_some() {
+                    // A sender waits at a full buffer, which has room for one now. An unbounded one is
+                    // never full.
+                    let pushed = self.buffer.push(&mut sent);
+                    debug_assert_eq!(pushed, Pushed::Done);
+                }
+            }
+            None => match sent {
+                Some(value) => *slot = Some(Ok(value)),
+                None if self.is_closed => return RecvStep::Closed,
+                None => return RecvStep::Empty,
+            },
+        }
+        RecvStep::Done(waker)
+    }
+
+    /// Can something be sent at once, or be found to be impossible? A waiting receiver may turn out to have
+    /// left.
+    pub(crate) fn can_send(&self, receivers: &Queue<'_, Received<T>>) -> bool {
+        self.is_closed || !receivers.is_empty() || self.buffer.has_room()
+    }
+
+    /// Can something be received at once, or be found to be impossible? A waiting sender may turn out to have
+    /// left.
+    pub(crate) fn can_recv(&self, senders: &Queue<'_, T>) -> bool {
+        self.is_closed || !senders.is_empty() || self.buffer.len() > 0
+    }
+
+    /// Is there memory to free?
+    pub(crate) fn has_garbage(&self) -> bool {
+        self.buffer.has_garbage()
+    }
+
+    /// Memory that the last receive has emptied, to be freed outside the lock.
+    #[inline(always)]
+    pub(crate) fn take_garbage(&mut self) -> Option<VecDeque<T>> {
+        self.buffer.take_garbage()
+    }
+}
+
+impl<T> Chan<T> {
+    /// Room for `capacity` values; `None`: for all.
+    pub(super) fn new(capacity: Option<usize>) -> Self {
+        let buffer = capacity.map_or_else(Buffer::unbounded, Buffer::bounded);
+        Chan {
+            monitor: Monitor::new(State { buffer, is_closed: false }),
+            capacity,
+            is_never: false,
+            senders: AtomicUsize::new(1),
+            receivers: AtomicUsize::new(1),
+        }
+    }
+
+    /// A channel that never is ready.
+    pub(super) fn never() -> Self {
+        Chan { is_never: true, ..Chan::new(Some(0)) }
+    }
+
+    pub(super) fn capacity(&self) -> Option<usize> {
+        self.capacity
+    }
+
+    pub(crate) fn is_never(&self) -> bool {
+        self.is_never
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.monitor.lock().buffer.len()
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.monitor.lock().is_closed
+    }
+
+    /// Sends what is in `slot` without waiting; `TimedOut`: it is full.
+    #[inline(always)]
+    pub(super) fn try_send(&self, slot: &mut Option<T>) -> Outcome {
+        match self.begin_send(slot) {
+            Ok(outcome) => outcome,
+            Err(_) => Outcome::TimedOut,
+        }
+    }
+
+    /// Sends what is in `slot`; else it is still there.
+    #[inline(always)]
+    pub(super) fn send(&self, slot: &mut Option<T>, deadline: Option<Instant>) -> Outcome {
+        loop {
+            match self.begin_send(slot) {
+                Ok(outcome) => return outcome,
+                Err(locked) => {
+                    if let Some(outcome) = self.wait_to_send(locked, slot, deadline) {
+                        return outcome;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends, or comes back with the lock held if one would have to wait.
+    #[inline(always)]
+    fn begin_send(&self, slot: &mut Option<T>) -> Result<Outcome, ChanLocked<'_, T>> {
+        let mut locked = self.monitor.lock();
+        loop {
+            let (state, mut receivers, _) = locked.split();
+            match state.send(&mut receivers, slot) {
+                SendStep::Done(waker) => {
+                    drop(locked);
+                    drop(waker);
+                    return Ok(Outcome::Done);
+                }
+                SendStep::Closed => return Ok(Outcome::Closed),
+                SendStep::Full => return Err(locked),
+                SendStep::NeedsBlock => {
+                    drop(locked);
+                    self.tidy();
+                    locked = self.monitor.lock();
+                }
+            }
+        }
+    }
+
+    /// Lets the buffer grow, if it has no room, and frees what it has emptied: outside the lock.
+    #[cold]
+    pub(crate) fn tidy(&self) {
+        let mut growth = self.monitor.lock().buffer.growth_size().map(Growth::new);
+        let mut locked = self.monitor.lock();
+        if let Some(growth) = &mut growth {
+            locked.buffer.grow(growth);
+        }
+        let garbage = locked.buffer.take_garbage();
+        drop(locked);
+        drop((growth, garbage));
+    }
+
+    /// `None`: look anew.
+    #[inline(never)]
+    fn wait_to_send(
+        &self,
+        locked: ChanLocked<'_, T>,
+        slot: &mut Option<T>,
+        deadline: Option<Instant>,
+    ) -> Option<Outcome> {
+        if self.is_never {
+            drop(locked);
+            return Some(self.wait_for_ever(deadline));
+        }
+        match locked.wait(Second, WaitReason::ChanSend.at(self), deadline, slot) {
+            Waited::Ended if slot.is_none() => Some(Outcome::Done),
+            Waited::Ended => Some(Outcome::Closed),
+            Waited::TimedOut(_) => Some(Outcome::TimedOut),
+            Waited::Again => None,
+        }
+    }
+
+    /// Receives into `slot`, which is empty, without waiting; `TimedOut`: nothing is there.
+    #[inline(always)]
+    pub(super) fn try_recv(&self, slot: &mut Option<Received<T>>) -> Outcome {
+        match self.begin_recv(slot) {
+            Ok(outcome) => outcome,
+            Err(_) => Outcome::TimedOut,
+        }
+    }
+
+    /// Receives into `slot`, which is empty.
+    #[inline(always)]
+    pub(super) fn recv(&self, slot: &mut Option<Received<T>>, deadline: Option<Instant>) -> Outcome {
+        loop {
+            match self.begin_recv(slot) {
+                Ok(outcome) => return outcome,
+                Err(locked) => {
+                    if let Some(outcome) = self.wait_to_recv(locked, slot, deadline) {
+                        return outcome;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Receives, or comes back with the lock held if one would have to wait.
+    #[inline(always)]
+    fn begin_recv(&self, slot: &mut Option<Received<T>>) -> Result<Outcome, ChanLocked<'_, T>> {
+        let mut locked = self.monitor.lock();
+        let (state, _, mut senders) = locked.split();
+        match state.recv(&mut senders, slot) {
+            RecvStep::Done(waker) => {
+                let garbage = state.take_garbage();
+                drop(locked);
+                drop(waker);
+                drop(garbage);
+                Ok(Outcome::Done)
+            }
+            RecvStep::Closed => Ok(Outcome::Closed),
+            RecvStep::Empty => Err(locked),
+        }
+    }
+
+    /// `None`: look anew.
+    #[inline(never)]
+    fn wait_to_recv(
+        &self,
+        locked: ChanLocked<'_, T>,
+        slot: &mut Option<Received<T>>,
+        deadline: Option<Instant>,
+    ) -> Option<Outcome> {
+        if self.is_never {
+            drop(locked);
+            return Some(self.wait_for_ever(deadline));
+        }
+        match locked.wait(First, WaitReason::ChanReceive.at(self), deadline, slot) {
+            Waited::Ended if slot.is_some() => Some(Outcome::Done),
+            Waited::Ended => Some(Outcome::Closed),
+            Waited::TimedOut(_) => Some(Outcome::TimedOut),
+            Waited::Again => None,
+        }
+    }
+
+    /// On a channel that never is ready: until the deadline.
+    #[cold]
+    fn wait_for_ever(&self, deadline: Option<Instant>) -> Outcome {
+        // Nobody has the sleeper, so nobody ends it.
+        while sleep_in(Section::enter(), WaitReason::ChanNever.at(self), deadline, |_| ()) == Slept::Again {}
+        Outcome::TimedOut
+    }
+
+    /// Closes it; true if it was open.
+    pub(super) fn close(&self) -> bool {
+        if self.is_never {
+            return false;
+        }
+        let was_closed = std::mem::replace(&mut self.monitor.lock().is_closed, true);
+        if !was_closed {
+            self.monitor.end_all(First);
+            self.monitor.end_all(Second);
+        }
+        !was_closed
+    }
+
+    /// One more sender.
+    pub(super) fn add_sender(&self) {
+        // Relaxed: who clones an end has one, so the count is not 0.
+        add_end(&self.senders);
+    }
+
+    /// One more receiver.
+    pub(super) fn add_receiver(&self) {
+        add_end(&self.receivers);
+    }
+
+    /// One sender less. The last one closes.
+    pub(super) fn drop_sender(&self) {
+        // Release and Acquire: what any sender did comes before the closing.
+        if self.senders.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.close();
+        }
+    }
+
+    /// One receiver less. The last one closes, and drops what nobody can receive any more.
+    pub(super) fn drop_receiver(&self) {
+        // Release and Acquire: as in `drop_sender`.
+        if self.receivers.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.close();
+            let unreceived = self.monitor.lock().buffer.take_all();
+            drop(unreceived);
+        }
+    }
+}
+
+fn add_end(count: &AtomicUsize) {
+    // Relaxed: who clones an end has one, so the count is not 0 and nobody acts upon it.
+    let before = count.fetch_add(1, Ordering::Relaxed);
+    // As Arc's count: so many ends do not fit into memory, unless they are leaked.
+    if before > isize::MAX as usize {
+        std::process::abort();
+    }
+}
