@@ -23,6 +23,55 @@
 //! Denied for the crate; the modules that will need it (queues of waiters) allow it for themselves and are
 //! listed in ARCHITECTURE.md, as in `gort-runtime`.
 #![deny(unsafe_code)]
+#![cfg_attr(loom, allow(dead_code, unused_imports, reason = "under loom only the state words are compiled"))]
 
-#[allow(dead_code, reason = "what is built on it comes next")]
+#[cfg(not(loom))]
+mod barrier;
+#[cfg(not(loom))]
+mod check;
+#[cfg(not(loom))]
+mod condvar;
+#[cfg(not(loom))]
+mod event;
+#[cfg(not(loom))]
+mod lazy_lock;
+#[cfg(not(loom))]
+mod mutex;
+#[cfg(not(loom))]
+mod once;
+#[cfg(not(loom))]
+mod once_lock;
+mod prim;
+#[cfg(not(loom))]
+mod rwlock;
+#[cfg(not(loom))]
+mod semaphore;
+#[cfg(not(loom))]
+mod time;
+#[cfg(not(loom))]
+mod wait_group;
+#[cfg(not(loom))]
+#[allow(dead_code, reason = "channels and select use the rest")]
 mod wait_list;
+mod word;
+
+#[cfg(not(loom))]
+pub use barrier::{Barrier, BarrierWaitResult};
+#[cfg(not(loom))]
+pub use condvar::{Condvar, WaitTimeoutResult};
+#[cfg(not(loom))]
+pub use event::Event;
+#[cfg(not(loom))]
+pub use lazy_lock::LazyLock;
+#[cfg(not(loom))]
+pub use mutex::{Mutex, MutexGuard};
+#[cfg(not(loom))]
+pub use once::{Once, OnceState};
+#[cfg(not(loom))]
+pub use once_lock::OnceLock;
+#[cfg(not(loom))]
+pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+#[cfg(not(loom))]
+pub use semaphore::{Permit, Semaphore};
+#[cfg(not(loom))]
+pub use wait_group::{WaitGroup, WaitGroupToken};
