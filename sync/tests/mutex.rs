@@ -320,9 +320,8 @@ fn goroutines_and_threads_share_a_mutex() {
                 });
             }
         });
-        let children: Vec<_> = threads.into_iter().map(|thread| spawn(move || thread.is_finished())).collect();
-        children.into_iter().for_each(|child| _ = child.join().unwrap());
-        until(|| *mutex.lock() == 3_000);
+        until(|| threads.iter().all(thread::JoinHandle::is_finished));
+        assert_eq!(*mutex.lock(), 3_000);
     });
 }
 
