@@ -45,7 +45,9 @@ fn a_once_whose_closure_panicked_is_poisoned() {
         let once = Once::new();
         assert!(panics(|| once.call_once(|| resume_unwind(Box::new(())))));
         assert!(!once.is_completed());
-        assert!(panic_message(|| once.call_once(|| unreachable!())).contains("Once whose closure has panicked"));
+        assert!(
+            panic_message(|| once.call_once(|| unreachable!())).contains("Once whose closure has panicked")
+        );
         assert!(panics(|| once.wait()));
         once.call_once_force(|state| assert!(state.is_poisoned()));
         assert!(once.is_completed());
