@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the loom models of the machine's state words and hand-over protocols: the tests of gort-runtime with
-# `loom` in their path, in a build of its own where the atomics are loom's.
+# Runs the loom models of the state words and hand-over protocols, the machine's and the locks': the tests of
+# gort-runtime and gort-sync with `loom` in their path, in a build of its own where the atomics are loom's.
 #
 # LOOM_MAX_PREEMPTIONS bounds the search: 2 finds nearly all known kinds of errors; 3 takes far longer.
 set -euo pipefail
@@ -17,6 +17,8 @@ export CARGO_PROFILE_RELEASE_LTO=off
 
 output=$(mktemp)
 trap 'rm -f "$output"' EXIT
-cargo test -p gort-runtime --release --lib loom 2>&1 | tee "$output"
-# A filter that matches nothing would pass for ever.
-grep -qE '^running [1-9]' "$output" || die "no test of gort-runtime has 'loom' in its path"
+for crate in gort-runtime gort-sync; do
+    cargo test -p "$crate" --release --lib loom 2>&1 | tee "$output"
+    # A filter that matches nothing would pass for ever.
+    grep -qE '^running [1-9]' "$output" || die "no test of $crate has 'loom' in its path"
+done

@@ -21,10 +21,60 @@
 //! Denied for the crate; the modules that need it allow it for themselves and are listed in ARCHITECTURE.md,
 //! as in `gort-runtime`.
 #![deny(unsafe_code)]
+#![cfg_attr(loom, allow(dead_code, unused_imports, reason = "under loom only the state words are compiled"))]
 
+#[cfg(not(loom))]
+mod barrier;
+#[cfg(not(loom))]
 pub mod chan;
+#[cfg(not(loom))]
+mod check;
+#[cfg(not(loom))]
+mod condvar;
+#[cfg(not(loom))]
+mod event;
+#[cfg(not(loom))]
+mod lazy_lock;
+#[cfg(not(loom))]
+mod mutex;
+#[cfg(not(loom))]
+mod once;
+#[cfg(not(loom))]
+mod once_lock;
+mod prim;
+#[cfg(not(loom))]
+mod rwlock;
+#[cfg(not(loom))]
 mod select;
-#[allow(dead_code, reason = "a tool box: the locks take from it what channels do not need")]
+#[cfg(not(loom))]
+mod semaphore;
+#[cfg(not(loom))]
+mod time;
+#[cfg(not(loom))]
+mod wait_group;
+#[cfg(not(loom))]
 mod wait_list;
+mod word;
 
+#[cfg(not(loom))]
+pub use barrier::{Barrier, BarrierWaitResult};
+#[cfg(not(loom))]
+pub use condvar::{Condvar, WaitTimeoutResult};
+#[cfg(not(loom))]
+pub use event::Event;
+#[cfg(not(loom))]
+pub use lazy_lock::LazyLock;
+#[cfg(not(loom))]
+pub use mutex::{Mutex, MutexGuard};
+#[cfg(not(loom))]
+pub use once::{Once, OnceState};
+#[cfg(not(loom))]
+pub use once_lock::OnceLock;
+#[cfg(not(loom))]
+pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+#[cfg(not(loom))]
 pub use select::{Select, SelectTimeoutError, TrySelectError};
+#[cfg(not(loom))]
+pub use semaphore::{Permit, Semaphore};
+#[cfg(not(loom))]
+pub use wait_group::{WaitGroup, WaitGroupToken};

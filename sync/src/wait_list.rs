@@ -118,6 +118,15 @@ pub(crate) enum Waited<'a, S, A, B = ()> {
     Again,
 }
 
+/// At which end of its list a waiter joins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Behind all others.
+    Back,
+    /// Before all others: for one who has waited already, in vain.
+    Front,
+}
+
 /// Which list: [`First`] or [`Second`].
 pub(crate) trait Side<A, B> {
     /// What is exchanged through the slots of its nodes.
@@ -171,16 +180,6 @@ impl<S, A, B> Monitor<S, A, B> {
         Held(self)
     }
 
-    /// The state, of who has the monitor to himself.
-    pub(crate) fn get_mut(&mut self) -> &mut S {
-        &mut self.inner.get_mut().state
-    }
-
-    /// The state, of who has had the monitor to himself.
-    pub(crate) fn into_inner(self) -> S {
-        self.inner.into_inner().state
-    }
-
     /// Ends the sleep of all who wait in the list of `side`, in order, with nothing in their slots. `lock` is
     /// taken several times; it ends if nobody new waits meanwhile.
     pub(crate) fn end_all<Q: Side<A, B>>(&self, _: Q) {
@@ -195,6 +194,28 @@ impl<S, A, B> Monitor<S, A, B> {
                 return;
             }
             // The sleepers go on here, in their order.
+        }
+    }
+
+    /// Ends the sleep of those who wait in front of the first list, in order, as long as `goes` says of what
+    /// the first has in its slot that it is to go; the slots are empty then. The lock is taken several times.
+    pub(crate) fn end_while(&self, goes: impl Fn(&A) -> bool)
+    where
+        A: Copy,
+    {
+        loop {
+            let mut locked = self.lock();
+            let mut queue = locked.first();
+            let mut ended = [const { None }; 16];
+            for place in &mut ended {
+                if !queue.front().is_some_and(&goes) {
+                    // Free it first: who goes on may need it.
+                    drop(locked);
+                    return;
+                }
+                *place = queue.take_front().and_then(|(_, ended)| ended);
+            }
+            drop(locked);
         }
     }
 }
@@ -223,10 +244,25 @@ impl<'a, S, A, B> Locked<'a, S, A, B> {
     #[inline]
     pub(crate) fn wait<'w, Q: Side<A, B>>(
         self,
-        _: Q,
+        side: Q,
         wait_for: impl Into<WaitFor<'w>>,
         deadline: Option<Instant>,
         slot: &mut Option<Q::Payload>,
+    ) -> Waited<'a, S, A, B> {
+        self.wait_at(side, Place::Back, wait_for, deadline, slot, || ())
+    }
+
+    /// As [`wait`](Self::wait), at either end of the list; `then` runs when the lock is free, and the wait is
+    /// known to others: it must not suspend.
+    #[inline]
+    pub(crate) fn wait_at<'w, Q: Side<A, B>>(
+        self,
+        _: Q,
+        place: Place,
+        wait_for: impl Into<WaitFor<'w>>,
+        deadline: Option<Instant>,
+        slot: &mut Option<Q::Payload>,
+        then: impl FnOnce(),
     ) -> Waited<'a, S, A, B> {
         let Locked { mut held, section } = self;
         let monitor = held.0;
@@ -236,8 +272,9 @@ impl<'a, S, A, B> Locked<'a, S, A, B> {
             // SAFETY: the node and the slot stay in this frame, and the slot untouched, until the sleep was
             // ended, or the node is seen to be unlinked below (invariant 3). `held` is dropped at the end
             // of this closure, before which nobody can have seen the node.
-            unsafe { Q::of(&mut held).link(&node, slot, sleeper) };
+            unsafe { Q::of(&mut held).link_at(place, &node, slot, sleeper) };
             drop(held);
+            then();
         });
         match slept {
             Slept::Ended => Waited::Ended,
@@ -354,6 +391,24 @@ impl<V> Queue<'_, V> {
         None
     }
 
+    /// Takes the first node off, and ends its sleep if that is not over: for who has looked at
+    /// [`front`](Self::front) and means that one. Gives what was in its slot, which is empty then.
+    pub(crate) fn take_front(&mut self) -> Option<(V, Option<Ended>)>
+    where
+        V: Copy,
+    {
+        let node = self.list.pop()?;
+        let slot = node.slot.get().cast::<Option<V>>();
+        // SAFETY: as in `hand`.
+        let value = unsafe { slot.replace(None) }.expect("who is shown has something in its slot");
+        let ended = node.end();
+        if ended.is_none() {
+            // SAFETY: `end` has failed: the slot is still ours. It is empty: nothing is dropped.
+            unsafe { slot.write(Some(value)) };
+        }
+        Some((value, ended))
+    }
+
     /// Links a node at the end.
     ///
     /// # Safety
@@ -361,9 +416,23 @@ impl<V> Queue<'_, V> {
     /// The node is not linked, and invariants 2 and 3 are kept for it and for `slot` from now on.
     #[inline(always)]
     pub(crate) unsafe fn link(&mut self, node: &Node, slot: *mut Option<V>, sleeper: Sleeper) {
+        // SAFETY: the caller's promise.
+        unsafe { self.link_at(Place::Back, node, slot, sleeper) };
+    }
+
+    /// Links a node at either end.
+    ///
+    /// # Safety
+    ///
+    /// As for [`link`](Self::link).
+    #[inline(always)]
+    unsafe fn link_at(&mut self, place: Place, node: &Node, slot: *mut Option<V>, sleeper: Sleeper) {
         node.slot.set(slot.cast());
         node.sleeper.set(Some(sleeper));
-        self.list.push(node);
+        match place {
+            Place::Back => self.list.push(node),
+            Place::Front => self.list.push_front(node),
+        }
     }
 
     /// Takes a node out, if it is linked. True if its sleep was ended through it.
@@ -443,6 +512,19 @@ impl List {
         self.tail = node;
     }
 
+    fn push_front(&mut self, node: &Node) {
+        node.is_linked.set(true);
+        node.was_ended.set(false);
+        node.prev.set(ptr::null());
+        node.next.set(self.head);
+        // SAFETY: null, or a linked node (invariant 3).
+        match unsafe { self.head.as_ref() } {
+            Some(first) => first.prev.set(node),
+            None => self.tail = node,
+        }
+        self.head = node;
+    }
+
     /// The first node, which may be used until its sleep is ended.
     #[inline(always)]
     fn pop<'n>(&mut self) -> Option<&'n Node> {
@@ -477,108 +559,4 @@ impl<S, A, B> fmt::Debug for Monitor<S, A, B> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::{Duration, Instant};
-
-    use gort_runtime::waiter::WaitReason;
-    use gort_runtime::{run, spawn, yield_now};
-
-    use super::*;
-
-    type Place = Monitor<usize, usize>;
-
-    /// Waits in the first list, counted in the state.
-    fn receive(place: &Place, deadline: Option<Instant>) -> Option<usize> {
-        loop {
-            let mut slot = None;
-            let mut locked = place.lock();
-            *locked += 1;
-            match locked.wait(First, WaitReason::Other, deadline, &mut slot) {
-                Waited::Ended => return slot,
-                Waited::TimedOut(mut locked) => {
-                    *locked -= 1;
-                    drop(locked);
-                    assert_eq!(slot, None);
-                    return None;
-                }
-                Waited::Again => *place.lock() -= 1,
-            }
-        }
-    }
-
-    fn wait_for(place: &Place, waiters: usize) {
-        while *place.lock() != waiters {
-            yield_now();
-        }
-    }
-
-    #[test]
-    fn values_go_to_waiters_in_their_order() {
-        run(|| {
-            let place = Arc::new(Place::new(0));
-            let waiters: Vec<_> = (0..3)
-                .map(|number| {
-                    let theirs = Arc::clone(&place);
-                    let waiter = spawn(move || receive(&theirs, None));
-                    wait_for(&place, number + 1);
-                    waiter
-                })
-                .collect();
-            for number in 0..3 {
-                let ended = place.lock().first().hand(number);
-                assert!(ended.is_ok());
-            }
-            assert_eq!(place.lock().first().hand(9).err(), Some(9), "nobody waits");
-            for (number, waiter) in waiters.into_iter().enumerate() {
-                assert_eq!(waiter.join().unwrap(), Some(number));
-            }
-        });
-    }
-
-    #[test]
-    fn all_can_be_ended_at_once() {
-        run(|| {
-            let place = Arc::new(Place::new(0));
-            let waiters: Vec<_> = (0..50)
-                .map(|_| {
-                    let theirs = Arc::clone(&place);
-                    spawn(move || receive(&theirs, None))
-                })
-                .collect();
-            wait_for(&place, 50);
-            place.end_all(First);
-            assert!(place.lock().first().is_empty());
-            for waiter in waiters {
-                assert_eq!(waiter.join().unwrap(), None);
-            }
-        });
-    }
-
-    #[test]
-    fn a_value_that_races_with_a_deadline_stays_with_one_of_the_two() {
-        run(|| {
-            let place = Arc::new(Place::new(0));
-            let taken = Arc::new(AtomicUsize::new(0));
-            for round in 0..300 {
-                let (theirs, counter) = (Arc::clone(&place), Arc::clone(&taken));
-                let waiter = spawn(move || {
-                    let deadline = Instant::now() + Duration::from_micros(round % 20);
-                    if receive(&theirs, Some(deadline)).is_some() {
-                        counter.fetch_add(1, Ordering::Relaxed);
-                    }
-                });
-                let mut handed = 0;
-                while !waiter.is_finished() {
-                    let result = place.lock().first().hand(1);
-                    handed += usize::from(result.is_ok());
-                    drop(result);
-                    yield_now();
-                }
-                waiter.join().unwrap();
-                assert_eq!(handed, taken.swap(0, Ordering::Relaxed));
-            }
-        });
-    }
-}
+mod tests;

@@ -1,0 +1,351 @@
+//! The state word of a mutex.
+//!
+//! # The word
+//!
+//! | bit | meaning | set by | cleared by |
+//! |---|---|---|---|
+//! | `LOCKED` 1 | somebody has the mutex | who takes it | who gives it back; stays set when it is handed over |
+//! | `QUEUED` 2 | somebody stands in the list | a waiter*, as it joins | whoever* takes the last one out |
+//! | `WOKEN` 4 | a waiter has been taken out of the list, or will be, to compete for the mutex | the unlocker who wakes it | that waiter, as it takes the mutex or joins the list* again; the unlocker* who found the list empty |
+//! | `STARVING` 8 | the mutex is handed over, not competed for | a waiter*, as it joins again | who hands over* to the last, or to one that has not waited long; whoever* takes the last one out |
+//!
+//! \* holds the list's lock.
+//!
+//! # Invariants
+//!
+//! 1. `STARVING` is set only while `LOCKED` is, and who gives the mutex back under it hands it over with
+//!    `LOCKED` set, or clears both. So a newcomer that looks at `LOCKED` alone cannot overtake the starved.
+//! 2. `STARVING` and `WOKEN` exclude each other: who sets the former has the latter, and clears it in the
+//!    same step.
+//! 3. While somebody stands in the list, the mutex is locked, or `WOKEN` is set: somebody will come by who
+//!    looks after the list. For a waiter joins only if it sees `LOCKED` in the same step; who gives the
+//!    mutex back with `QUEUED` set hands it over or sees to it that `WOKEN` is set; and who has `WOKEN`
+//!    clears it only by taking the mutex, or by joining, which needs `LOCKED`, or under the list's lock
+//!    with nobody in the list.
+//!
+//! The models at the end of this file try all interleavings of a list that is emulated.
+#![forbid(unsafe_code)]
+
+use crate::prim::atomic::{AtomicU32, Ordering};
+
+const LOCKED: u32 = 1;
+const QUEUED: u32 = 2;
+const WOKEN: u32 = 4;
+const STARVING: u32 = 8;
+
+/// What an unlocker has still to do.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unlock {
+    /// Nothing: the mutex is free.
+    Done,
+    /// The mutex is free: wake the first of the list, that it may compete.
+    WakeFirst,
+    /// The mutex is still locked: hand it to the first of the list.
+    HandOver,
+}
+
+/// Who wants to join the list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Joins {
+    /// One who has not waited yet.
+    New,
+    /// One who was woken to compete, and lost.
+    Again {
+        /// It has waited too long: from now on the mutex is handed over.
+        starving: bool,
+    },
+}
+
+/// The word.
+#[derive(Debug)]
+pub(crate) struct Word(AtomicU32);
+
+impl Word {
+    /// A free mutex.
+    #[cfg(not(loom))]
+    pub(crate) const fn new() -> Self {
+        Word(AtomicU32::new(0))
+    }
+
+    /// A free mutex.
+    #[cfg(loom)]
+    pub(crate) fn new() -> Self {
+        Word(AtomicU32::new(0))
+    }
+
+    /// Takes a mutex that is free and that nobody waits for.
+    #[inline(always)]
+    pub(crate) fn lock_at_once(&self) -> bool {
+        // Acquire: pairs with the Release of whoever gave it back.
+        self.0.compare_exchange(0, LOCKED, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    /// Takes a mutex that is free, whoever waits for it. `woken`: the caller has `WOKEN`, and is rid of it
+    /// if this succeeds.
+    pub(crate) fn try_lock(&self, woken: bool) -> bool {
+        let mut word = self.0.load(Ordering::Relaxed);
+        while word & LOCKED == 0 {
+            let locked = if woken { (word | LOCKED) & !WOKEN } else { word | LOCKED };
+            // Acquire: pairs with the Release of whoever gave it back.
+            match self.0.compare_exchange_weak(word, locked, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(now) => word = now,
+            }
+        }
+        false
+    }
+
+    /// Gives back a mutex that nobody waits for; false: see [`unlock`](Self::unlock).
+    #[inline(always)]
+    pub(crate) fn unlock_at_once(&self) -> bool {
+        // Release: pairs with the Acquire of who takes it next.
+        self.0.compare_exchange(LOCKED, 0, Ordering::Release, Ordering::Relaxed).is_ok()
+    }
+
+    /// Gives the mutex back, and says what is to be done for those who wait.
+    pub(crate) fn unlock(&self) -> Unlock {
+        let mut word = self.0.load(Ordering::Relaxed);
+        loop {
+            if word & STARVING != 0 {
+                return Unlock::HandOver;
+            }
+            let wakes = word & (QUEUED | WOKEN) == QUEUED;
+            let unlocked = (word & !LOCKED) | if wakes { WOKEN } else { 0 };
+            // Release: pairs with the Acquire of who takes it next.
+            match self.0.compare_exchange_weak(word, unlocked, Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => return if wakes { Unlock::WakeFirst } else { Unlock::Done },
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// Takes the mutex if it is free (false), else notes that the caller joins the list (true), which it
+    /// then must. The list's lock is held.
+    pub(crate) fn join(&self, who: Joins) -> bool {
+        let (woken, starving) = match who {
+            Joins::New => (0, 0),
+            Joins::Again { starving } => (WOKEN, if starving { STARVING } else { 0 }),
+        };
+        let mut word = self.0.load(Ordering::Relaxed);
+        loop {
+            let joins = word & LOCKED != 0;
+            let next = if joins { word | QUEUED | starving } else { word | LOCKED } & !woken;
+            // Acquire: as in `try_lock`.
+            match self.0.compare_exchange_weak(word, next, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return joins,
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// After [`Unlock::WakeFirst`]: `found` one to wake; is the list `empty` now? Its lock is held.
+    pub(crate) fn woke(&self, found: bool, empty: bool) {
+        let gone = if found { 0 } else { WOKEN } | if empty { QUEUED | STARVING } else { 0 };
+        // Relaxed: says nothing of what the mutex guards.
+        self.0.fetch_and(!gone, Ordering::Relaxed);
+    }
+
+    /// After [`Unlock::HandOver`]: the mutex goes to one who was taken out of the list; is the list `empty`
+    /// now, and do the others still `starve`? Its lock is held. (What the mutex guards goes to the new
+    /// holder by its wake, which orders it, and before which the mutex was locked already.)
+    pub(crate) fn hand_over(&self, empty: bool, starve: bool) {
+        let gone = if empty { QUEUED } else { 0 } | if empty || !starve { STARVING } else { 0 };
+        self.0.fetch_and(!gone, Ordering::Relaxed);
+    }
+
+    /// After [`Unlock::HandOver`], where the list turned out empty: the mutex is free. The list's lock is
+    /// held.
+    pub(crate) fn free(&self) {
+        // Release: as in `unlock`.
+        self.0.fetch_and(!(LOCKED | QUEUED | STARVING), Ordering::Release);
+    }
+
+    /// A waiter that gave up was the last of the list, whose lock is held.
+    pub(crate) fn list_is_empty(&self) {
+        self.0.fetch_and(!(QUEUED | STARVING), Ordering::Relaxed);
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use std::collections::VecDeque;
+
+    use loom::sync::atomic::AtomicUsize;
+    use loom::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::prim::model::Bell;
+
+    /// What a waiter is told.
+    #[derive(Clone, Copy, PartialEq)]
+    enum Told {
+        Compete,
+        Yours,
+    }
+
+    struct Model {
+        word: Word,
+        list: Mutex<VecDeque<Bell<Told>>>,
+        /// How many are inside, and how often somebody was.
+        inside: AtomicUsize,
+        visits: AtomicUsize,
+    }
+
+    impl Model {
+        fn new() -> Arc<Self> {
+            Arc::new(Model {
+                word: Word::new(),
+                list: Mutex::new(VecDeque::new()),
+                inside: AtomicUsize::new(0),
+                visits: AtomicUsize::new(0),
+            })
+        }
+
+        /// As `RawMutex::lock`. Who is woken in vain says that it starves if `impatient`.
+        fn lock(&self, impatient: bool) {
+            if !self.word.lock_at_once() && !self.word.try_lock(false) {
+                self.lock_as(Joins::New, impatient);
+            }
+        }
+
+        fn lock_as(&self, mut who: Joins, impatient: bool) {
+            while let Some(bell) = self.join(who) {
+                if bell.wait() == Told::Yours || self.word.try_lock(true) {
+                    return;
+                }
+                who = Joins::Again { starving: impatient };
+            }
+        }
+
+        /// Joins the list, or has the mutex.
+        fn join(&self, who: Joins) -> Option<Bell<Told>> {
+            let bell = Bell::new();
+            let mut list = self.list.lock().expect("no panic");
+            if !self.word.join(who) {
+                return None;
+            }
+            match who {
+                Joins::New => list.push_back(bell.clone()),
+                Joins::Again { .. } => list.push_front(bell.clone()),
+            }
+            Some(bell)
+        }
+
+        /// As `RawMutex::unlock`.
+        fn unlock(&self) {
+            if self.word.unlock_at_once() {
+                return;
+            }
+            let told = match self.word.unlock() {
+                Unlock::Done => return,
+                Unlock::WakeFirst => Told::Compete,
+                Unlock::HandOver => Told::Yours,
+            };
+            let mut list = self.list.lock().expect("no panic");
+            let first = list.pop_front();
+            // It may go on before the word knows.
+            first.iter().for_each(|bell| bell.ring(told));
+            match told {
+                Told::Compete => self.word.woke(first.is_some(), list.is_empty()),
+                Told::Yours if first.is_some() => self.word.hand_over(list.is_empty(), true),
+                Told::Yours => self.word.free(),
+            }
+        }
+
+        /// A waiter with a deadline, which passes at once: gives up if it still stands in the list.
+        fn lock_or_give_up(&self) -> bool {
+            if self.word.try_lock(false) {
+                return true;
+            }
+            let Some(bell) = self.join(Joins::New) else { return true };
+            let mut list = self.list.lock().expect("no panic");
+            if let Some(place) = list.iter().position(|other| other.is(&bell)) {
+                list.remove(place);
+                if list.is_empty() {
+                    self.word.list_is_empty();
+                }
+                return false;
+            }
+            drop(list);
+            if bell.wait() == Told::Compete && !self.word.try_lock(true) {
+                self.lock_as(Joins::Again { starving: true }, true);
+            }
+            true
+        }
+
+        fn visit(&self) {
+            assert_eq!(self.inside.fetch_add(1, Ordering::Relaxed), 0, "two inside");
+            // Not by a read-modify-write: that the sum is right shows that the mutex orders.
+            let visits = self.visits.load(Ordering::Relaxed);
+            self.visits.store(visits + 1, Ordering::Relaxed);
+            self.inside.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn hammer(threads: usize, turns: usize, impatient: bool) {
+        loom::model(move || {
+            let model = Model::new();
+            let work = move |model: &Model| {
+                for _ in 0..turns {
+                    model.lock(impatient);
+                    model.visit();
+                    model.unlock();
+                }
+            };
+            let others: Vec<_> = (1..threads)
+                .map(|_| {
+                    let model = model.clone();
+                    loom::thread::spawn(move || work(&model))
+                })
+                .collect();
+            work(&model);
+            for other in others {
+                other.join().expect("it does not panic");
+            }
+            assert_eq!(model.visits.load(Ordering::Relaxed), threads * turns);
+            assert!(model.word.lock_at_once(), "nothing is left in the word");
+        });
+    }
+
+    #[test]
+    fn loom_two_lock_twice() {
+        hammer(2, 2, false);
+    }
+
+    #[test]
+    fn loom_two_lock_twice_and_starve() {
+        hammer(2, 2, true);
+    }
+
+    #[test]
+    fn loom_three_lock_once() {
+        hammer(3, 1, true);
+    }
+
+    /// One gives up at the very moment in which it is woken, or the mutex is handed to it.
+    #[test]
+    fn loom_who_gives_up_loses_no_wake() {
+        loom::model(|| {
+            let model = Model::new();
+            let (a, b) = (model.clone(), model.clone());
+            let a = loom::thread::spawn(move || {
+                if a.lock_or_give_up() {
+                    a.visit();
+                    a.unlock();
+                }
+            });
+            let b = loom::thread::spawn(move || {
+                b.lock(true);
+                b.visit();
+                b.unlock();
+            });
+            model.lock(false);
+            model.visit();
+            model.unlock();
+            a.join().expect("it does not panic");
+            b.join().expect("it does not panic");
+            assert!(model.word.lock_at_once(), "nothing is left in the word");
+        });
+    }
+}
