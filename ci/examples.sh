@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds all examples in release and runs those that end by themselves, with small arguments.
+# Builds all examples in release and runs those that end by themselves, with small arguments; those that
+# are there to fail must fail as they should.
 set -euo pipefail
 # shellcheck source=common.sh source-path=SCRIPTDIR
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -10,6 +11,12 @@ finite=(
     'fib 20'
     'million 20000'
     'deep'
+)
+
+# Those that shall fail: exit status, name and arguments, then what the standard error stream must contain, a
+# text to each following word of the entry, between bars.
+failing=(
+    '2 deadlock|all goroutines are asleep - deadlock!|"husband" [park|"wife" [park'
 )
 
 # Those that are only built, since they serve until they are stopped, or ask for something.
@@ -28,8 +35,28 @@ check_lists() {
         for entry in "${finite[@]}" ${built_only[@]+"${built_only[@]}"}; do
             [[ ${entry%% *} == "$name" ]] && continue 2
         done
+        for entry in "${failing[@]}"; do
+            entry=${entry#* }
+            [[ ${entry%%[ |]*} == "$name" ]] && continue 2
+        done
         die "the example $name is in none of the lists of ci/examples.sh"
     done
+}
+
+# run_example STATUS NAME [ARGUMENT...]: it must end in time, with that status.
+run_example() {
+    local expected=$1 status=0
+    shift
+    local program
+    program="$(target_dir)/release/examples/$1"
+    [[ -x $program ]] || die "there is no example $1, which ci/examples.sh lists"
+    echo "--- $*"
+    timeout --kill-after=5 "$limit_s" "$program" "${@:2}" || status=$?
+    case $status in
+    "$expected") ;;
+    124 | 137) die "example '$*' did not end within $limit_s s" ;;
+    *) die "example '$*' ended with exit status $status, not $expected" ;;
+    esac
 }
 
 need_cargo
@@ -37,14 +64,18 @@ check_lists
 cargo build --release --examples
 for entry in "${finite[@]}"; do
     read -ra words <<<"$entry"
-    program="$(target_dir)/release/examples/${words[0]}"
-    [[ -x $program ]] || die "there is no example ${words[0]}, which ci/examples.sh lists"
-    echo "--- $entry"
-    status=0
-    timeout --kill-after=5 "$limit_s" "$program" "${words[@]:1}" || status=$?
-    case $status in
-    0) ;;
-    124 | 137) die "example '$entry' did not end within $limit_s s" ;;
-    *) die "example '$entry' failed with exit status $status" ;;
-    esac
+    run_example 0 "${words[@]}"
+done
+errors=$(mktemp)
+trap 'rm -f "$errors"' EXIT
+for entry in "${failing[@]}"; do
+    IFS='|' read -ra texts <<<"$entry"
+    read -ra words <<<"${texts[0]}"
+    run_example "${words[@]}" 2>"$errors" || {
+        cat "$errors" >&2
+        exit 1
+    }
+    for text in "${texts[@]:1}"; do
+        grep -qF -- "$text" "$errors" || die "example '${texts[0]}' did not print: $text"
+    done
 done
