@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds all examples in release and runs those that end by themselves, with small arguments.
+# Builds all examples in release and runs those that end by themselves, with small arguments; those that
+# are there to fail must fail as they should.
 set -euo pipefail
 # shellcheck source=common.sh source-path=SCRIPTDIR
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -13,9 +14,11 @@ finite=(
     'panic_policies'
 )
 
-# Those that die, which is what they show: with status 2, and what they say on stderr (a pattern for grep).
-fatal=(
-    'overflow' 'fatal error: goroutine [0-9]* "parser" stack overflow'
+# Those that shall fail: exit status, name and arguments, then what the standard error stream must contain, a
+# text to each following word of the entry, between bars.
+failing=(
+    '2 overflow|fatal error: goroutine|"parser" stack overflow'
+    '2 deadlock|all goroutines are asleep - deadlock!|"husband" [park|"wife" [park'
 )
 
 # Those that are run in a build with panic = "abort", too.
@@ -34,22 +37,31 @@ check_lists() {
         name=${path#examples/}
         name=${name%/main.rs}
         name=${name%.rs}
-        for entry in "${finite[@]}" "${fatal[@]}" ${built_only[@]+"${built_only[@]}"}; do
+        for entry in "${finite[@]}" ${built_only[@]+"${built_only[@]}"}; do
             [[ ${entry%% *} == "$name" ]] && continue 2
+        done
+        for entry in "${failing[@]}"; do
+            entry=${entry#* }
+            [[ ${entry%%[ |]*} == "$name" ]] && continue 2
         done
         die "the example $name is in none of the lists of ci/examples.sh"
     done
 }
 
-# run_example STATUS PROGRAM ARGUMENT...
+# The profile whose build is run.
+profile=release
+
+# run_example STATUS NAME [ARGUMENT...]: it must end in time, with that status.
 run_example() {
     local expected=$1 status=0
     shift
-    [[ -x $1 ]] || die "there is no example $1, which ci/examples.sh lists"
-    echo "--- ${1##*/} ${*:2}"
-    timeout --kill-after=5 "$limit_s" "$@" || status=$?
-    ((status == expected)) && return
+    local program
+    program="$(target_dir)/$profile/examples/$1"
+    [[ -x $program ]] || die "there is no example $1, which ci/examples.sh lists"
+    echo "--- $*"
+    timeout --kill-after=5 "$limit_s" "$program" "${@:2}" || status=$?
     case $status in
+    "$expected") ;;
     124 | 137) die "example '$*' did not end within $limit_s s" ;;
     *) die "example '$*' ended with exit status $status, not $expected" ;;
     esac
@@ -60,20 +72,23 @@ check_lists
 cargo build --release --examples
 for entry in "${finite[@]}"; do
     read -ra words <<<"$entry"
-    run_example 0 "$(target_dir)/release/examples/${words[0]}" "${words[@]:1}"
+    run_example 0 "${words[@]}"
 done
-
-said=$(mktemp)
-trap 'rm -f "$said"' EXIT
-for ((n = 0; n < ${#fatal[@]}; n += 2)); do
-    read -ra words <<<"${fatal[n]}"
-    run_example 2 "$(target_dir)/release/examples/${words[0]}" "${words[@]:1}" 2> >(tee "$said" >&2)
-    # `tee` may lag behind the example.
-    wait $!
-    grep -q -- "${fatal[n + 1]}" "$said" || die "example '${fatal[n]}' did not say '${fatal[n + 1]}'"
+errors=$(mktemp)
+trap 'rm -f "$errors"' EXIT
+for entry in "${failing[@]}"; do
+    IFS='|' read -ra texts <<<"$entry"
+    read -ra words <<<"${texts[0]}"
+    run_example "${words[@]}" 2>"$errors" || {
+        cat "$errors" >&2
+        exit 1
+    }
+    for text in "${texts[@]:1}"; do
+        grep -qF -- "$text" "$errors" || die "example '${texts[0]}' did not print: $text"
+    done
 done
-
+profile=panic-abort
 for example in "${with_panic_abort[@]}"; do
-    cargo build --profile panic-abort --example "$example"
-    run_example 0 "$(target_dir)/panic-abort/examples/$example"
+    cargo build --profile "$profile" --example "$example"
+    run_example 0 "$example"
 done
