@@ -17,6 +17,7 @@ mod config;
 mod coro;
 #[cfg(not(loom))]
 mod cur;
+mod fork;
 mod g;
 #[cfg(not(loom))]
 mod goroutine;
@@ -61,6 +62,8 @@ pub mod waiter;
 
 #[cfg(not(loom))]
 pub use builder::{Builder, spawn};
+#[cfg(not(loom))]
+pub use fork::join::{join, join_then};
 #[cfg(not(loom))]
 pub use goroutine::{Goroutine, current, park, park_deadline, park_timeout, yield_now};
 #[cfg(not(loom))]

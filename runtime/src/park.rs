@@ -113,6 +113,9 @@ fn suspend_in(section: NoPreempt, g: GRef, action: Action) {
     }
     // The section's guard would restore np on the thread that we are on afterwards: do it by hand.
     std::mem::forget(section);
+    if g.pile.has_records() && action != Action::Stop {
+        promote_all(g);
+    }
     if std::thread::panicking() && action != Action::Stop {
         stay_on_thread(g, action == Action::Park);
     } else if action == Action::Park && g.state.try_unpark_self() {
@@ -123,6 +126,14 @@ fn suspend_in(section: NoPreempt, g: GRef, action: Action) {
     }
     // Perhaps another M: read again.
     M::current().expect("a goroutine runs on an M").head().set_np(0);
+}
+
+/// What it would run itself, had it gone on, others run while it waits: they may be what it waits for.
+#[cold]
+fn promote_all(g: GRef) {
+    let m = M::current().expect("a goroutine runs on an M");
+    let p = m.p().expect("a running goroutine's M holds a P");
+    Sched::of_m(m).promote_all(p, g);
 }
 
 #[cold]

@@ -2,9 +2,9 @@
 //!
 //! # What it does, each tick
 //!
-//! 1. *Publishes.* A P that was asked for work (`HUNGRY`), keeps some to itself and has not come through
-//!    the scheduler since the last tick: its goroutine makes no runtime call. A signal to its thread
-//!    publishes the work there (handler below).
+//! 1. *Publishes.* A P that was asked for work (`HUNGRY`), keeps some to itself (forks included) and has
+//!    not come through the scheduler since the last tick: its goroutine makes no runtime call. A signal to
+//!    its thread publishes the work there (handler below).
 //! 2. *Ends slices.* A P that has begun no slice since a 10 ms tick while somebody waits: sets its bit
 //!    `SLICE`; the goroutine gives way at its next runtime call.
 //! 3. *Flags timers.* A timer that is due on a P that does not look: an idle M is woken for it, or the
@@ -145,11 +145,18 @@ fn watch(sched: &'static Sched, p: &'static P, seen: &mut Seen, now_ns: u64) -> 
     if others_wait && now_ns.saturating_sub(seen.slice_since_ns) >= TICK_NS {
         p.ask(p::SLICE);
     }
-    let hungry = p.private_len() != 0 && sched.census.is_hungry();
+    let has_work = p.private_len() != 0 || has_forks(m);
+    let hungry = has_work && sched.census.is_hungry();
     if hungry && stuck {
         signal::interrupt(m.tid.load(Ordering::Relaxed));
     }
     hungry
+}
+
+/// Has the goroutine that runs on `m` forked? (Whether anything is left to offer, its thread alone knows.)
+fn has_forks(m: &'static M) -> bool {
+    // SAFETY: null or a G, which is type-stable; the look is at atomics.
+    unsafe { m.g.load(Ordering::Relaxed).as_ref() }.is_some_and(|g| g.pile.has_chunk())
 }
 
 /// A timer is due and nobody has looked: an idle M shall, or the busy Ps.
@@ -165,7 +172,7 @@ fn flag_timers(sched: &'static Sched, now_ns: u64) {
     }
 }
 
-/// What the signal does on a worker's thread: publishes what its P keeps private. Runs in the handler:
+/// What the signal does on a worker's thread: publishes what its P keeps private, and all forks of its goroutine. Runs in the handler:
 /// lock-free but for the idle lists' lock, which nobody holds beneath us, for np is 0.
 pub(crate) fn on_signal() {
     // SAFETY: null, or this thread's M.
@@ -175,6 +182,10 @@ pub(crate) fn on_signal() {
     }
     if let Some(p) = m.p() {
         m.head().set_np(1);
+        // SAFETY: null or a G, which is type-stable: the goroutine that we have interrupted.
+        if let Some(g) = unsafe { m.g.load(Ordering::Relaxed).as_ref() } {
+            Sched::of_m(m).promote_all(p, g);
+        }
         Sched::of_m(m).publish_all(p);
         m.head().set_np(0);
     }

@@ -23,6 +23,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::fork::thief;
 pub use crate::inspect::{Guard, Info};
 use crate::join::RawHandle;
 use crate::m::M;
@@ -112,7 +113,7 @@ where
 
 /// Runs `f` on a goroutine of `sched`, while the caller waits.
 #[track_caller]
-fn run_main<F, T>(sched: &'static Sched, f: F) -> T
+pub(crate) fn run_main<F, T>(sched: &'static Sched, f: F) -> T
 where
     F: FnOnce() -> T + Send,
     T: Send,
@@ -131,7 +132,7 @@ fn start(builder: Builder) -> io::Result<&'static Sched> {
     membarrier::register();
     stack::init();
     signal::install(sysmon::on_signal)?;
-    let sched = Sched::new(settings);
+    let sched = Sched::new(settings, thief::begin);
     sched.start(sysmon::run)?;
     Ok(sched)
 }

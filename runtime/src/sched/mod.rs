@@ -5,6 +5,7 @@
 //! | `mod` | the shared record of one runtime |
 //! | `ready` | puts a runnable goroutine on a queue |
 //! | `publish` | what a P offers to others, and when |
+//! | `promote` | offering the branches of forks, and beginning one |
 //! | `find` | what a P runs next |
 //! | `search` | taking work from other Ps |
 //! | `run` | running it; what it asks for when it suspends |
@@ -33,6 +34,8 @@ pub(crate) mod handoff;
 #[cfg(not(loom))]
 pub(crate) mod idle;
 #[cfg(not(loom))]
+pub(crate) mod promote;
+#[cfg(not(loom))]
 pub(crate) mod publish;
 #[cfg(not(loom))]
 pub(crate) mod ready;
@@ -54,13 +57,14 @@ pub(crate) use record::{Sched, Settings};
 
 #[cfg(not(loom))]
 mod record {
-    use std::ptr;
+    use std::ptr::{self, NonNull};
     use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
     use super::census::Census;
     use super::idle::Lists;
     use super::worker::Creator;
-    use crate::g::G;
+    use crate::fork::record::Record;
+    use crate::g::{G, GRef};
     use crate::identity::Mode;
     use crate::m::M;
     use crate::p::P;
@@ -78,6 +82,10 @@ mod record {
         /// The parent; the child is queued: Go's order.
         ParentFirst,
     }
+
+    /// Makes the goroutine that runs the branch of a claimed record. `None`: there is no memory for it.
+    /// On the scheduler stack, by the owner of the P, which has been told to which goroutine the fork belongs.
+    pub(crate) type BeginFork = fn(&'static Sched, &'static P, GRef, NonNull<Record>) -> Option<GRef>;
 
     /// What a runtime was asked to be.
     #[derive(Clone, Debug)]
@@ -100,6 +108,8 @@ mod record {
     #[derive(Debug)]
     pub(crate) struct Sched {
         pub(crate) settings: Settings,
+        /// Makes a goroutine for a claimed fork. (What makes goroutines lies on a higher floor.)
+        pub(crate) begin_fork: BeginFork,
         /// Made on demand, never unmade.
         ps: Box<[AtomicPtr<P>]>,
         ps_made: AtomicUsize,
@@ -126,7 +136,7 @@ mod record {
 
     impl Sched {
         /// The record of a runtime that has no Ms yet; leaked (invariant 4).
-        pub(crate) fn new(settings: Settings) -> &'static Sched {
+        pub(crate) fn new(settings: Settings, begin_fork: BeginFork) -> &'static Sched {
             let mut ps = Vec::with_capacity(crate::config::MAX_PROCS);
             ps.resize_with(crate::config::MAX_PROCS, || AtomicPtr::new(ptr::null_mut()));
             let sched: &'static Sched = Box::leak(Box::new(Sched {
@@ -146,6 +156,7 @@ mod record {
                 next_id: AtomicU64::new(1),
                 spawned_outside: AtomicU64::new(0),
                 settings,
+                begin_fork,
             }));
             sched.make_ps(sched.settings.procs);
             sched
