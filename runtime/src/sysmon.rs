@@ -145,18 +145,17 @@ fn watch(sched: &'static Sched, p: &'static P, seen: &mut Seen, now_ns: u64) -> 
     if others_wait && now_ns.saturating_sub(seen.slice_since_ns) >= TICK_NS {
         p.ask(p::SLICE);
     }
-    let has_work = p.private_len() != 0 || has_forks(m);
-    let hungry = has_work && sched.census.is_hungry();
+    let hungry = sched.census.is_hungry() && (p.private_len() != 0 || has_forks(m));
     if hungry && stuck {
         signal::interrupt(m.tid.load(Ordering::Relaxed));
     }
     hungry
 }
 
-/// Has the goroutine that runs on `m` forked? (Whether anything is left to offer, its thread alone knows.)
+/// May the goroutine that runs on `m` have forks to offer? It is asked, too: what it offers then, it offers in time.
 fn has_forks(m: &'static M) -> bool {
     // SAFETY: null or a G, which is type-stable; the look is at atomics.
-    unsafe { m.g.load(Ordering::Relaxed).as_ref() }.is_some_and(|g| g.pile.has_chunk())
+    unsafe { m.g.load(Ordering::Relaxed).as_ref() }.is_some_and(|g| g.pile.ask_and_look())
 }
 
 /// A timer is due and nobody has looked: an idle M shall, or the busy Ps.
@@ -185,6 +184,7 @@ pub(crate) fn on_signal() {
         // SAFETY: null or a G, which is type-stable: the goroutine that we have interrupted.
         if let Some(g) = unsafe { m.g.load(Ordering::Relaxed).as_ref() } {
             Sched::of_m(m).promote_all(p, g);
+            g.pile.note_served();
         }
         Sched::of_m(m).publish_all(p);
         m.head().set_np(0);

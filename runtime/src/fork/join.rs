@@ -301,10 +301,12 @@ where
     let record = record_at(head);
     cur::set_fork_head(head);
     compiler_fence(Ordering::SeqCst);
-    // SAFETY: in each arm, what the word says is there.
     match regain(record) {
+        // SAFETY: ours again, not run.
         None => drop_quietly(unsafe { Record::take::<B>(record) }),
+        // SAFETY: it has ended so.
         Some(Ending::Done) => drop_quietly(unsafe { take_ended::<RB>(record) }),
+        // SAFETY: it has ended so.
         Some(Ending::Panicked) => drop_quietly(unsafe { take_ended::<Payload>(record) }),
     }
     panic::resume_unwind(payload)

@@ -27,7 +27,7 @@
 
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::chunk::Chunk;
 use super::record::{RECORD_BYTES, Record};
@@ -46,7 +46,9 @@ pub(crate) struct Pile {
     current: Cell<*mut Chunk>,
     /// A chunk before which none has latent records.
     oldest: Cell<*mut Chunk>,
-    padding: [usize; 4],
+    /// Has a handler offered all since the limit was lowered? Then the goroutine has not forked since.
+    served: AtomicBool,
+    padding: [usize; 3],
     /// Invariant 4.
     limit: AtomicUsize,
 }
@@ -92,7 +94,28 @@ impl Pile {
 
     /// Takes requests back (invariant 4).
     pub(crate) fn raise_limit(&self) {
+        self.served.store(false, Ordering::Relaxed);
         self.limit.store(Chunk::end(self.current.get()), Ordering::Relaxed);
+    }
+
+    /// The limit is another chunk's: the next fork shall set it, after which it looks who is hungry.
+    fn look_again(&self) {
+        self.served.store(false, Ordering::Relaxed);
+        self.limit.store(0, Ordering::Relaxed);
+    }
+
+    /// A handler has offered all. If the goroutine was asked, it need not be interrupted again before its next
+    /// fork, which must come through `raise_limit`.
+    pub(crate) fn note_served(&self) {
+        if self.limit() == 0 {
+            self.served.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Asks, and says whether latent records may wait all the same. By the monitor.
+    pub(crate) fn ask_and_look(&self) -> bool {
+        self.ask();
+        self.has_chunk() && !self.served.load(Ordering::Relaxed)
     }
 
     /// Are any records in use? By the goroutine.
@@ -142,7 +165,7 @@ impl Pile {
         chunk(next).split.set(Chunk::bottom(next));
         self.current.set(next);
         cur::set_fork_head(Chunk::bottom(next));
-        self.raise_limit();
+        self.look_again();
     }
 
     /// Comes back from it. np is 1; no record of the current chunk is in use.
@@ -155,7 +178,7 @@ impl Pile {
             self.oldest.set(before);
         }
         cur::set_fork_head(chunk(before).head.get());
-        self.raise_limit();
+        self.look_again();
     }
 
     /// Ends with the goroutine: its chunks, the first of them first, linked by `next`. np is 1.
