@@ -35,6 +35,8 @@ mod m;
 #[cfg(not(loom))]
 mod p;
 #[cfg(not(loom))]
+mod parallel;
+#[cfg(not(loom))]
 mod park;
 mod prim;
 #[cfg(not(loom))]
@@ -74,6 +76,8 @@ pub use identity::ThreadLocals;
 pub use join::{JoinHandle, Result};
 #[cfg(not(loom))]
 pub use local::{AccessError, LocalKey};
+#[cfg(not(loom))]
+pub use parallel::{Split, par_for, par_map, par_reduce, par_sort_unstable_by};
 #[cfg(not(loom))]
 pub use procs::{max_procs, num_goroutines, set_max_procs};
 #[cfg(not(loom))]

@@ -64,6 +64,11 @@ pub(crate) fn current_g() -> Option<GRef> {
     unsafe { m.g.load(Ordering::Relaxed).as_ref() }
 }
 
+/// The number of the goroutine that runs on this thread; 0 if there is none.
+pub(crate) fn current_id() -> u64 {
+    current_g().map_or(0, |g| g.id())
+}
+
 /// Begins a wait, publishes its token by `publish`, and sleeps until it is ended or `deadline_ns` (of the
 /// monotonic clock; `NEVER`: none). `publish` says whether to wait at all; if not, and somebody has the token
 /// and claims it all the same, the wait is on.

@@ -133,6 +133,51 @@ where
     then(a, result.expect("a branch that was not dropped has run"))
 }
 
+/// Would a fork be looked at at once: has somebody asked for work, or has the goroutine not forked before?
+#[inline]
+pub(crate) fn is_wanted() -> bool {
+    let (_, _, limit) = cur::fork_block();
+    // SAFETY: as in `fork`.
+    unsafe { (*limit).load(Ordering::Relaxed) == 0 }
+}
+
+/// Joins more than two branches: evaluates to the tuple of their results, in order.
+///
+/// The branches are expressions that may be called once: `join!(|| a(), || b(), || c())` is
+/// `join(|| a(), || join(|| b(), || c()))`, with a flat tuple.
+///
+/// # Examples
+///
+/// ```
+/// let sums = gort_runtime::run(|| gort_runtime::join!(|| 1 + 1, || 2 + 2, || 3 + 3));
+/// assert_eq!(sums, (2, 4, 6));
+/// ```
+#[macro_export]
+macro_rules! join {
+    ($a:expr $(,)?) => {
+        (($a)(),)
+    };
+    ($a:expr, $b:expr $(,)?) => {
+        $crate::join($a, $b)
+    };
+    ($a:expr, $b:expr, $c:expr $(,)?) => {{
+        let (a, (b, c)) = $crate::join($a, || $crate::join($b, $c));
+        (a, b, c)
+    }};
+    ($a:expr, $b:expr, $c:expr, $d:expr $(,)?) => {{
+        let ((a, b), (c, d)) = $crate::join(|| $crate::join($a, $b), || $crate::join($c, $d));
+        (a, b, c, d)
+    }};
+    ($a:expr, $b:expr, $c:expr, $d:expr, $e:expr $(,)?) => {{
+        let ((a, b), (c, d, e)) = $crate::join(|| $crate::join($a, $b), || $crate::join!($c, $d, $e));
+        (a, b, c, d, e)
+    }};
+    ($a:expr, $b:expr, $c:expr, $d:expr, $e:expr, $f:expr $(,)?) => {{
+        let ((a, b, c), (d, e, f)) = $crate::join(|| $crate::join!($a, $b, $c), || $crate::join!($d, $e, $f));
+        (a, b, c, d, e, f)
+    }};
+}
+
 /// Both, where `b` and its result fit into a record.
 #[inline(always)]
 fn fork<A, B, RA, RB, R>(a: A, b: B, then: impl FnOnce(RA, RB) -> R) -> R

@@ -263,8 +263,9 @@ mod loom_tests {
         }
     }
 
-    /// The owner comes for branch `number`: runs it itself, or waits for its result.
-    fn settle(model: &Model, number: usize) {
+    /// The owner comes for branch `number`: runs it itself, or waits for its result: until the thief has ended,
+    /// which must have woken it.
+    fn settle(model: &Model, number: usize, thief: &mut Option<loom::thread::JoinHandle<()>>) {
         loop {
             match model.word.reclaim() {
                 Whereabouts::Here => {
@@ -283,9 +284,8 @@ mod loom_tests {
                     set(&model.token, 1);
                     let place = NonNull::new(std::ptr::without_provenance_mut(64)).expect("not null");
                     if model.word.register(place) {
-                        while model.woken.swap(0, Ordering::Acquire) == 0 {
-                            loom::thread::yield_now();
-                        }
+                        thief.take().expect("it waits once").join().expect("thief");
+                        assert_eq!(model.woken.load(Ordering::Acquire), 1);
                     }
                 }
             }
@@ -299,9 +299,9 @@ mod loom_tests {
             let model = model();
             push(&model, 1);
             let other = model.clone();
-            let thread = loom::thread::spawn(move || thief(&other, false));
-            settle(&model, 1);
-            thread.join().expect("thief");
+            let mut thread = Some(loom::thread::spawn(move || thief(&other, false)));
+            settle(&model, 1, &mut thread);
+            thread.into_iter().for_each(|thread| thread.join().expect("thief"));
             assert_eq!(model.runs.load(Ordering::Relaxed), 1);
         });
     }
@@ -314,14 +314,14 @@ mod loom_tests {
             let model = model();
             push(&model, 1);
             let other = model.clone();
-            let thread = loom::thread::spawn(move || {
+            let mut thread = Some(loom::thread::spawn(move || {
                 thief(&other, false);
                 thief(&other, false);
-            });
-            settle(&model, 1);
+            }));
+            settle(&model, 1, &mut thread);
             push(&model, 2);
-            settle(&model, 2);
-            thread.join().expect("thief");
+            settle(&model, 2, &mut thread);
+            thread.into_iter().for_each(|thread| thread.join().expect("thief"));
             assert_eq!(model.runs.load(Ordering::Relaxed), 2);
         });
     }
@@ -333,9 +333,9 @@ mod loom_tests {
             let model = model();
             push(&model, 1);
             let other = model.clone();
-            let thread = loom::thread::spawn(move || thief(&other, true));
-            settle(&model, 1);
-            thread.join().expect("thief");
+            let mut thread = Some(loom::thread::spawn(move || thief(&other, true)));
+            settle(&model, 1, &mut thread);
+            thread.into_iter().for_each(|thread| thread.join().expect("thief"));
             assert_eq!(model.runs.load(Ordering::Relaxed), 1);
             // What is left behind in the queue is found stale.
             if model.queue.load(Ordering::Acquire) == 1 {
