@@ -9,6 +9,10 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 finite=(
     'tour'
     'fib 20'
+    'fib --join 25'
+    'nqueens 8'
+    'tree_sum 16'
+    'quicksort 100000'
     'million 20000'
     'deep'
     'panic_policies'

@@ -18,11 +18,16 @@
 //!
 //! In all of them the newest goroutine runs first, so only about n are alive at a time on each processor.
 //!
-//! usage: `cargo run --release --example fib -- [N]`, 32 if left out. `GOMAXPROCS` says on how many
+//! With `--join` it computes fib(N) serially, by `join` and by `join_then` instead, in interleaved rounds, and prints
+//! the results and the ratios to the serial recursion: there a fork costs about what a call does.
+//!
+//! usage: `cargo run --release --example fib -- [--join] [N]`, 32 if left out. `GOMAXPROCS` says on how many
 //! processors.
 
 #[path = "common/arguments.rs"]
 mod arguments;
+#[path = "common/contest.rs"]
+mod contest;
 
 use std::hint::black_box;
 use std::io;
@@ -30,7 +35,7 @@ use std::time::{Duration, Instant};
 
 use gort::runtime::{Builder, SpawnOrder};
 
-const USAGE: &str = "fib [N], which computes fib(N) for N from 2 to 45 (32 if left out)";
+const USAGE: &str = "fib [--join] [N], which computes fib(N) for N from 2 to 45 (32 if left out)";
 
 /// Each way is run so often; the median is printed.
 const RUNS: usize = 3;
@@ -46,6 +51,38 @@ fn spawned(n: u64) -> u64 {
     let left = gort::spawn(move || spawned(n - 1));
     let right = spawned(n - 2);
     left.join().expect("fib does not panic") + right
+}
+
+// Not inlined: each is then a recursion of its own, as the serial one.
+#[inline(never)]
+fn joined(n: u64) -> u64 {
+    if n < 2 {
+        return n;
+    }
+    let (left, right) = gort::join(move || joined(n - 1), move || joined(n - 2));
+    left + right
+}
+
+#[inline(never)]
+fn joined_then(n: u64) -> u64 {
+    if n < 2 {
+        return n;
+    }
+    gort::join_then(move || joined_then(n - 1), move || joined_then(n - 2), |left, right| left + right)
+}
+
+/// Compares the ways to join.
+fn join(n: u64) {
+    gort::run(|| {
+        contest::compare(
+            &format!("fib({n}) on {} processors", gort::max_procs()),
+            &[
+                ("serial", &|| serial(black_box(n))),
+                ("join", &|| joined(black_box(n))),
+                ("join_then", &|| joined_then(black_box(n))),
+            ],
+        );
+    });
 }
 
 /// How many calls have n >= 2 on the way to fib(n): fib(n + 1) - 1.
@@ -95,8 +132,13 @@ fn median_run(fib: fn(u64) -> u64, n: u64) -> (u64, Duration) {
 }
 
 fn main() -> io::Result<()> {
-    let [n] = arguments::numbers(USAGE, 2..=45);
+    let is_join = std::env::args().nth(1).is_some_and(|argument| argument == "--join");
+    let [n] = arguments::numbers_after(usize::from(is_join), USAGE, 2..=45);
     let n = n.unwrap_or(32);
+    if is_join {
+        join(n);
+        return Ok(());
+    }
 
     let (expected, serial_time) = median_run(serial, n);
     let forks = forks(n);

@@ -4,9 +4,10 @@
 #[cfg(feature = "macros")]
 pub use gort_macros::{main, test};
 pub use gort_runtime::{
-    __private, AccessError, Builder, Goroutine, JoinHandle, LocalKey, Result, Scope, ScopedJoinHandle,
-    ThreadLocals, current, go, grow, inspect, local, max_procs, num_goroutines, park, park_deadline,
-    park_timeout, run, runtime, scope, set_max_procs, sleep, sleep_until, spawn, yield_now,
+    __private, AccessError, Builder, Goroutine, JoinHandle, LocalKey, Result, Scope, ScopedJoinHandle, Split,
+    ThreadLocals, current, go, grow, inspect, join, join_then, local, max_procs, num_goroutines, par_for,
+    par_map, par_reduce, par_sort_unstable_by, park, park_deadline, park_timeout, run, runtime, scope,
+    set_max_procs, sleep, sleep_until, spawn, yield_now,
 };
 pub use gort_sync::{Select, SelectTimeoutError, TrySelectError, chan, select, select_biased};
 

@@ -5,9 +5,19 @@ use std::process;
 
 /// Takes at most `N` numbers from the command line; `None` for those that are left out. With anything
 /// else it says what was wrong, and how it is meant, and ends the process with status 2.
+#[allow(dead_code, reason = "an example uses one of the two")]
 pub(crate) fn numbers<const N: usize>(usage: &str, range: RangeInclusive<u64>) -> [Option<u64>; N] {
+    numbers_after(0, usage, range)
+}
+
+/// As [`numbers`], behind so many words that the caller has understood.
+pub(crate) fn numbers_after<const N: usize>(
+    words: usize,
+    usage: &str,
+    range: RangeInclusive<u64>,
+) -> [Option<u64>; N] {
     let mut numbers = [None; N];
-    for (place, argument) in std::env::args_os().skip(1).enumerate() {
+    for (place, argument) in std::env::args_os().skip(1 + words).enumerate() {
         let text = argument.to_string_lossy();
         if text == "--help" || text == "-h" {
             println!("usage: {usage}");

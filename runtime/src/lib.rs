@@ -23,6 +23,7 @@ mod cur;
 mod deadlock;
 #[cfg(not(loom))]
 mod fault;
+mod fork;
 mod g;
 #[cfg(not(loom))]
 mod goroutine;
@@ -41,6 +42,8 @@ mod m;
 mod p;
 #[cfg(not(loom))]
 mod panics;
+#[cfg(not(loom))]
+mod parallel;
 #[cfg(not(loom))]
 mod park;
 mod prim;
@@ -76,6 +79,8 @@ pub mod waiter;
 #[cfg(not(loom))]
 pub use builder::{Builder, spawn};
 #[cfg(not(loom))]
+pub use fork::join::{join, join_then};
+#[cfg(not(loom))]
 pub use goroutine::{Goroutine, current, park, park_deadline, park_timeout, yield_now};
 #[cfg(not(loom))]
 pub use grow::grow;
@@ -85,6 +90,8 @@ pub use identity::ThreadLocals;
 pub use join::{JoinHandle, Result};
 #[cfg(not(loom))]
 pub use local::{AccessError, LocalKey};
+#[cfg(not(loom))]
+pub use parallel::{Split, par_for, par_map, par_reduce, par_sort_unstable_by};
 #[cfg(not(loom))]
 pub use procs::{max_procs, num_goroutines, set_max_procs};
 #[cfg(not(loom))]
@@ -97,5 +104,5 @@ pub use timer::sleep::{sleep, sleep_until};
 #[doc(hidden)]
 #[cfg(not(loom))]
 pub mod __private {
-    pub use crate::testing::{check, dump, leave_harness_out, on_scheduler_stack, test};
+    pub use crate::testing::{check, dump, leave_harness_out, on_scheduler_stack, on_worker, test};
 }

@@ -40,6 +40,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize
 use crossbeam_utils::CachePadded;
 
 use crate::cur::Head;
+use crate::fork::chunk::FreeChunks;
 use crate::queue::{Item, List, Ring, Shared};
 use crate::stack::Cache;
 use crate::timer::entry::TimedWait;
@@ -69,6 +70,8 @@ pub(crate) struct Local {
     pub(crate) fifo: UnsafeCell<List>,
     /// Free stacks of the default size.
     pub(crate) stacks: UnsafeCell<Cache>,
+    /// Free chunks for the records of forks.
+    pub(crate) chunks: UnsafeCell<FreeChunks>,
     /// For the order of victims.
     pub(crate) rng: Rng,
     /// Goroutine numbers that are ours to give: the next, and the end.
@@ -79,6 +82,10 @@ pub(crate) struct Local {
     pub(crate) next_patience: Cell<u32>,
     /// When the last lone item was published on trial.
     pub(crate) trial_since: Cell<u64>,
+    /// The same three for forks (`sched::promote`); 0: no fork is on trial.
+    pub(crate) fork_patience: Cell<u32>,
+    pub(crate) next_fork_patience: Cell<u32>,
+    pub(crate) fork_since: Cell<u64>,
     /// A child gave way: its parent is next, so that a chain of spawns does not grow at its young end only.
     pub(crate) parent_is_next: Cell<bool>,
     /// Until when those that have not had a turn go first (`sched::find`); 0: no longer.
@@ -163,11 +170,15 @@ impl P {
                 conts: Ring::new(),
                 fifo: UnsafeCell::new(List::new()),
                 stacks: UnsafeCell::new(Cache::new()),
+                chunks: UnsafeCell::new(FreeChunks::new()),
                 rng: Rng::new(seed),
                 ids: Cell::new((0, 0)),
                 patience: Cell::new(0),
                 next_patience: Cell::new(1),
                 trial_since: Cell::new(0),
+                fork_patience: Cell::new(0),
+                next_fork_patience: Cell::new(1),
+                fork_since: Cell::new(0),
                 parent_is_next: Cell::new(false),
                 newcomers_until: Cell::new(0),
             }),
@@ -207,10 +218,12 @@ impl P {
         self.attention.fetch_and(!bits, Ordering::AcqRel) & bits
     }
 
-    /// Gives the free stacks back to the slab. Owner only.
+    /// Gives the free stacks, and chunks, back to the process. Owner only.
     pub(crate) fn flush_stacks(&self) {
         // SAFETY: the caller owns the P (invariant 1).
         unsafe { &mut *self.local.stacks.get() }.flush_all();
+        // SAFETY: as above.
+        unsafe { &mut *self.local.chunks.get() }.flush();
     }
 
     /// Appends to the FIFO. Owner only.

@@ -64,6 +64,11 @@ pub(crate) fn current_g() -> Option<GRef> {
     unsafe { m.g.load(Ordering::Relaxed).as_ref() }
 }
 
+/// The number of the goroutine that runs on this thread; 0 if there is none.
+pub(crate) fn current_id() -> u64 {
+    current_g().map_or(0, |g| g.id())
+}
+
 /// Begins a wait, publishes its token by `publish`, and sleeps until it is ended or `deadline_ns` (of the
 /// monotonic clock; `NEVER`: none). `publish` says whether to wait at all; if not, and somebody has the token
 /// and claims it all the same, the wait is on.
@@ -125,6 +130,9 @@ fn suspend_in(section: NoPreempt, g: GRef, action: Action) {
     }
     // The section's guard would restore np on the thread that we are on afterwards: do it by hand.
     std::mem::forget(section);
+    if g.pile.has_records() && action != Action::Stop {
+        promote_all(g);
+    }
     if std::thread::panicking() && action != Action::Stop {
         stay_on_thread(g, action == Action::Park);
     } else if action == Action::Park && g.state.try_unpark_self() {
@@ -135,6 +143,14 @@ fn suspend_in(section: NoPreempt, g: GRef, action: Action) {
     }
     // Perhaps another M: read again.
     M::current().expect("a goroutine runs on an M").head().set_np(0);
+}
+
+/// What it would run itself, had it gone on, others run while it waits: they may be what it waits for.
+#[cold]
+fn promote_all(g: GRef) {
+    let m = M::current().expect("a goroutine runs on an M");
+    let p = m.p().expect("a running goroutine's M holds a P");
+    Sched::of_m(m).promote_all(p, g);
 }
 
 #[cold]

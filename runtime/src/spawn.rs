@@ -28,6 +28,7 @@ use std::sync::atomic::Ordering;
 
 use crate::coro::{Action, Coro};
 use crate::cur::NoPreempt;
+use crate::fork::chunk::Chunk;
 use crate::g::panicked::Panicked;
 use crate::g::{G, GRef};
 use crate::identity::Mode;
@@ -168,13 +169,13 @@ where
 }
 
 #[inline(always)]
-fn cached_slot(p: &'static P) -> Option<Slot> {
+pub(crate) fn cached_slot(p: &'static P) -> Option<Slot> {
     // SAFETY: the caller owns `p`, in a no-preempt section.
     unsafe { (*p.local.stacks.get()).get() }
 }
 
 #[cold]
-fn refill(p: &'static P) -> Result<Slot, stack::Error> {
+pub(crate) fn refill(p: &'static P) -> Result<Slot, stack::Error> {
     // SAFETY: as in `cached_slot`.
     let stacks = unsafe { &mut *p.local.stacks.get() };
     stacks.refill()?;
@@ -182,7 +183,7 @@ fn refill(p: &'static P) -> Result<Slot, stack::Error> {
 }
 
 #[inline(always)]
-fn next_id(sched: &'static Sched, p: &'static P) -> u64 {
+pub(crate) fn next_id(sched: &'static Sched, p: &'static P) -> u64 {
     let (next, end) = p.local.ids.get();
     let (next, end) = if next < end {
         (next, end)
@@ -195,9 +196,13 @@ fn next_id(sched: &'static Sched, p: &'static P) -> u64 {
 }
 
 /// Fills in the record of a goroutine that is about to be born.
+///
+/// # Safety
+///
+/// The caller owns `slot`, on which nobody is, and `g` is its goroutine; otherwise as [`spawn_in`].
 #[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "one caller; a struct would be taken apart at once")]
-unsafe fn set_up<F, T>(
+pub(crate) unsafe fn set_up<F, T>(
     g: GRef,
     slot: Slot,
     sched: &'static Sched,
@@ -291,6 +296,9 @@ where
         unsafe { Count::leave(scope) };
     }
     mem::forget(abort);
+    if g.pile.has_chunk() {
+        give_chunks_back(g);
+    }
     // From here on no signal may take the P: the worker counts on it. (The stack is left by returning.)
     M::current().expect("a goroutine runs on an M").head().set_np(1);
 }
@@ -302,6 +310,27 @@ fn take_name(g: GRef) -> Option<Arc<str>> {
     let _section = NoPreempt::enter();
     // SAFETY: as the caller's.
     unsafe { (*g.name.get()).take() }
+}
+
+/// It has forked: the memory of its records goes to others. Last, for destructors of results and of local
+/// values may fork, too.
+#[cold]
+#[inline(never)]
+fn give_chunks_back(g: GRef) {
+    let _section = NoPreempt::enter();
+    let p = M::current().and_then(M::p).expect("a running goroutine's M holds a P");
+    let mut chunk = g.pile.end();
+    let mut is_first = true;
+    // SAFETY: null, or a chunk of the pile that has ended: ours.
+    while let Some(next) = unsafe { chunk.as_ref() }.map(|chunk| chunk.next.get()) {
+        if !is_first {
+            // SAFETY: no record is in use. It was a deep excursion: the memory is worth a system call.
+            unsafe { Chunk::discard(chunk) };
+        }
+        // SAFETY: ours to give up; the P is ours in this section.
+        unsafe { (*p.local.chunks.get()).give(chunk) };
+        (chunk, is_first) = (next, false);
+    }
 }
 
 /// Leaves the result where the handle's owner finds it, or drops it if there is none any more.

@@ -2,7 +2,7 @@
 //!
 //! # What it does, each tick
 //!
-//! 1. *Publishes.* A P that keeps work to itself and has not come through the scheduler since the last
+//! 1. *Publishes.* A P that keeps work to itself (forks included) and has not come through the scheduler since the last
 //!    tick: its goroutine makes no runtime call. If it was asked for work (`HUNGRY`), or its slice is over,
 //!    a signal to its thread publishes the work there (handler below).
 //! 2. *Ends slices.* A P that has begun no slice since a 10 ms tick while somebody waits: sets its bit
@@ -179,6 +179,7 @@ fn watch(sched: &'static Sched, p: &'static P, seen: &mut Seen, now_ns: u64) -> 
     if others_wait && slice_over {
         p.ask(p::SLICE);
     }
+    let private = private || has_forks(m);
     let hungry = private && sched.census.is_hungry();
     // Where nobody is hungry, the others have enough to do; but theirs may be a loop of yields, which looks
     // around now and then.
@@ -187,6 +188,12 @@ fn watch(sched: &'static Sched, p: &'static P, seen: &mut Seen, now_ns: u64) -> 
         signal::interrupt(m.tid.load(Ordering::Relaxed));
     }
     hungry
+}
+
+/// May the goroutine that runs on `m` have forks to offer? It is asked, too: what it offers then, it offers in time.
+fn has_forks(m: &'static M) -> bool {
+    // SAFETY: null or a G, which is type-stable; the look is at atomics.
+    unsafe { m.g.load(Ordering::Relaxed).as_ref() }.is_some_and(|g| g.pile.ask_and_look())
 }
 
 /// A timer is due and nobody has looked: an idle M shall, or the busy Ps.
@@ -203,7 +210,7 @@ fn flag_timers(sched: &'static Sched, now_ns: u64) {
 }
 
 /// What the signal does on a worker's thread: shows a dumper what runs there (`capture`), and publishes what
-/// its P keeps private. Runs in the handler:
+/// its P keeps private, the forks of its goroutine included. Runs in the handler:
 /// lock-free but for the idle lists' lock, which nobody holds beneath us, for np is 0.
 pub(crate) fn on_signal() {
     // SAFETY: null, or this thread's M.
@@ -214,6 +221,11 @@ pub(crate) fn on_signal() {
     capture::on_signal(m);
     if let Some(p) = m.p() {
         m.head().set_np(1);
+        // SAFETY: null or a G, which is type-stable: the goroutine that we have interrupted.
+        if let Some(g) = unsafe { m.g.load(Ordering::Relaxed).as_ref() } {
+            Sched::of_m(m).promote_all(p, g);
+            g.pile.note_served();
+        }
         Sched::of_m(m).publish_all(p);
         m.head().set_np(0);
     }

@@ -74,6 +74,12 @@ pub fn on_scheduler_stack() -> bool {
     M::current().is_some_and(|m| m.g.load(Ordering::Relaxed).is_null())
 }
 
+/// Is the caller on a worker, on whatever stack, and not in the start or the end of its thread?
+#[doc(hidden)]
+pub fn on_worker() -> bool {
+    M::current().is_some()
+}
+
 /// A line for each goroutine and processor.
 #[doc(hidden)]
 pub fn dump(runtime: &Runtime) -> String {

@@ -26,6 +26,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::fault;
+use crate::fork::thief;
 pub use crate::g::panicked::PanicPolicy;
 pub use crate::inspect::info::{Guard, Info};
 use crate::join::RawHandle;
@@ -125,7 +126,7 @@ where
 
 /// Runs `f` on a goroutine of `sched`, created at `site`, while the caller waits.
 #[track_caller]
-fn run_main<F, T>(sched: &'static Sched, site: &'static Location<'static>, f: F) -> T
+pub(crate) fn run_main<F, T>(sched: &'static Sched, site: &'static Location<'static>, f: F) -> T
 where
     F: FnOnce() -> T + Send,
     T: Send,
@@ -152,7 +153,7 @@ fn start(builder: Builder) -> io::Result<&'static Sched> {
     if let DumpSignal::Number(signal) = dump_signal {
         reports::dump_on(signal)?;
     }
-    let sched = Sched::new(settings);
+    let sched = Sched::new(settings, thief::begin);
     sched.start(sysmon::run)?;
     Ok(sched)
 }

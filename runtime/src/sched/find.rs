@@ -47,6 +47,8 @@ const SLICE_NS: u64 = 10_000_000;
 pub(crate) enum Found {
     /// Run it.
     Run(GRef),
+    /// What was found was not there any more: look again.
+    Stale,
     /// The P was given to somebody else.
     GaveUp,
     /// Nothing, anywhere.
@@ -151,12 +153,13 @@ impl Sched {
         self.found(m, p, item)
     }
 
-    /// A goroutine to run; or a worker whose turn it is to have the P.
+    /// A goroutine to run; a fork's branch, which becomes one; or a worker whose turn it is to have the P.
     #[inline(always)]
     fn found(&'static self, m: &'static M, p: &'static P, item: Item) -> Found {
         match item.kind() {
             // SAFETY: its kind is G.
             Kind::G => Found::Run(unsafe { G::of_link(item.as_ptr()) }),
+            Kind::Fork => self.take_fork(p, item).map_or(Found::Stale, Found::Run),
             Kind::M => {
                 // SAFETY: its kind is M.
                 self.hand_over(m, p, unsafe { M::of_item(item) });

@@ -67,6 +67,8 @@ impl Sched {
         g.state.set_running();
         g.bound.store(bound, Ordering::Relaxed);
         g.frozen.store(ptr::null_mut(), Ordering::Relaxed);
+        // The P is another one, perhaps: its next fork asks who is hungry.
+        g.pile.ask();
     }
 
     /// Gives the P of `m` to an idle M; without one, its work to the others and the P to the idle ones.

@@ -214,6 +214,8 @@ impl Sched {
         }
         if self.ps_made() > 1 {
             heavy_fence();
+            // Behind the fence: who goes on with a goroutine meanwhile sees the bit (`promote`).
+            self.ps().for_each(Self::ask_for_forks);
         } else {
             // The only P is idle: nobody pushes private work. SeqCst: as the proof has it, for public work.
             fence(Ordering::SeqCst);

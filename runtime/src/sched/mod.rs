@@ -5,6 +5,7 @@
 //! | `mod` | the shared record of one runtime |
 //! | `ready` | puts a runnable goroutine on a queue |
 //! | `publish` | what a P offers to others, and when |
+//! | `promote` | offering the branches of forks, and beginning one |
 //! | `find` | what a P runs next |
 //! | `search` | taking work from other Ps |
 //! | `run` | running it; what it asks for when it suspends |
@@ -37,6 +38,8 @@ pub(crate) mod idle;
 #[cfg(not(loom))]
 pub(crate) mod linger;
 #[cfg(not(loom))]
+pub(crate) mod promote;
+#[cfg(not(loom))]
 pub(crate) mod publish;
 #[cfg(not(loom))]
 pub(crate) mod ready;
@@ -60,15 +63,16 @@ pub(crate) use record::{DeadlockAction, Sched, Settings};
 
 #[cfg(not(loom))]
 mod record {
-    use std::ptr;
+    use std::ptr::{self, NonNull};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
     use super::census::Census;
     use super::idle::Lists;
     use super::worker::Creator;
-    use crate::g::G;
+    use crate::fork::record::Record;
     use crate::g::panicked::PanicPolicy;
+    use crate::g::{G, GRef};
     use crate::identity::Mode;
     use crate::m::M;
     use crate::p::P;
@@ -87,6 +91,10 @@ mod record {
         /// The parent; the child is queued: Go's order.
         ParentFirst,
     }
+
+    /// Makes the goroutine that runs the branch of a claimed record. `None`: there is no memory for it.
+    /// On the scheduler stack, by the owner of the P, which has been told to which goroutine the fork belongs.
+    pub(crate) type BeginFork = fn(&'static Sched, &'static P, GRef, NonNull<Record>) -> Option<GRef>;
 
     /// What a runtime was asked to be.
     #[derive(Clone, Debug)]
@@ -139,6 +147,8 @@ mod record {
     #[derive(Debug)]
     pub(crate) struct Sched {
         pub(crate) settings: Settings,
+        /// Makes a goroutine for a claimed fork. (What makes goroutines lies on a higher floor.)
+        pub(crate) begin_fork: BeginFork,
         /// Made on demand, never unmade.
         ps: Box<[AtomicPtr<P>]>,
         ps_made: AtomicUsize,
@@ -173,7 +183,7 @@ mod record {
 
     impl Sched {
         /// The record of a runtime that has no Ms yet; leaked (invariant 4).
-        pub(crate) fn new(settings: Settings) -> &'static Sched {
+        pub(crate) fn new(settings: Settings, begin_fork: BeginFork) -> &'static Sched {
             let mut ps = Vec::with_capacity(crate::config::MAX_PROCS);
             ps.resize_with(crate::config::MAX_PROCS, || AtomicPtr::new(ptr::null_mut()));
             let sched: &'static Sched = Box::leak(Box::new(Sched {
@@ -197,6 +207,7 @@ mod record {
                 born_ns: clock::now_ns(),
                 listed_before: AtomicPtr::new(ptr::null_mut()),
                 settings,
+                begin_fork,
             }));
             // Sysmon has not ticked yet.
             clock::set_coarse(sched.born_ns);

@@ -116,6 +116,7 @@ impl Sched {
             if victim.private_len() > 0 {
                 victim.ask(p::HUNGRY);
             }
+            Self::ask_for_forks(victim);
         }
         None
     }

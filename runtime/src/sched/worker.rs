@@ -184,6 +184,7 @@ impl Sched {
             let Some(p) = idle else { break };
             p.flush_stacks();
         }
+        cur::clear_fork();
         // SAFETY: no M any more.
         unsafe { cur::set_head(std::ptr::null()) };
         drop(stack);

@@ -23,6 +23,8 @@ pub(crate) enum Kind {
     G,
     /// A worker with goroutines of its own to run: `m::M`.
     M,
+    /// A fork whose second branch may be run by anybody: `fork::Record`.
+    Fork,
 }
 
 /// The first field of everything that can be queued.
