@@ -13,13 +13,18 @@ finite=(
     'panic_policies'
 )
 
-# Those that die, which is what they show: with status 2, and what they say on stderr (a pattern for grep).
+# Those that die, which is what they show: with this status, and saying this on stderr (a pattern for grep).
 fatal=(
-    'overflow' 'fatal error: goroutine [0-9]* "parser" stack overflow'
+    'overflow' 2 'fatal error: goroutine [0-9]* "parser" stack overflow'
 )
 
-# Those that are run in a build with panic = "abort", too.
-with_panic_abort=('tour')
+# The same two lists for a build with panic = "abort", where no panic is caught.
+finite_abort=(
+    'fib 20'
+)
+fatal_abort=(
+    'panic_policies report' 134 'in goroutine [0-9]*, created at examples/panic_policies.rs'
+)
 
 # Those that are only built, since they serve until they are stopped, or ask for something.
 built_only=()
@@ -41,39 +46,50 @@ check_lists() {
     done
 }
 
-# run_example STATUS PROGRAM ARGUMENT...
+# run_example STATUS PROFILE ENTRY
 run_example() {
-    local expected=$1 status=0
-    shift
-    [[ -x $1 ]] || die "there is no example $1, which ci/examples.sh lists"
-    echo "--- ${1##*/} ${*:2}"
-    timeout --kill-after=5 "$limit_s" "$@" || status=$?
+    local expected=$1 profile=$2 status=0 words program
+    read -ra words <<<"$3"
+    program="$(target_dir)/$profile/examples/${words[0]}"
+    [[ -x $program ]] || die "there is no example ${words[0]}, which ci/examples.sh lists"
+    echo "--- $3 ($profile)"
+    timeout --kill-after=5 "$limit_s" "$program" "${words[@]:1}" || status=$?
     ((status == expected)) && return
     case $status in
-    124 | 137) die "example '$*' did not end within $limit_s s" ;;
-    *) die "example '$*' ended with exit status $status, not $expected" ;;
+    124 | 137) die "example '$3' did not end within $limit_s s" ;;
+    *) die "example '$3' ended with exit status $status, not $expected" ;;
     esac
+}
+
+# run_fatal PROFILE (ENTRY STATUS PATTERN)...
+run_fatal() {
+    local profile=$1 said
+    shift
+    said=$(mktemp)
+    while (($# > 0)); do
+        run_example "$2" "$profile" "$1" 2>"$said" || {
+            cat "$said" >&2
+            exit 1
+        }
+        cat "$said" >&2
+        grep -q -- "$3" "$said" || die "example '$1' did not say '$3'"
+        shift 3
+    done
+    rm -f "$said"
 }
 
 need_cargo
 check_lists
 cargo build --release --examples
 for entry in "${finite[@]}"; do
-    read -ra words <<<"$entry"
-    run_example 0 "$(target_dir)/release/examples/${words[0]}" "${words[@]:1}"
+    run_example 0 release "$entry"
 done
+run_fatal release "${fatal[@]}"
 
-said=$(mktemp)
-trap 'rm -f "$said"' EXIT
-for ((n = 0; n < ${#fatal[@]}; n += 2)); do
-    read -ra words <<<"${fatal[n]}"
-    run_example 2 "$(target_dir)/release/examples/${words[0]}" "${words[@]:1}" 2> >(tee "$said" >&2)
-    # `tee` may lag behind the example.
-    wait $!
-    grep -q -- "${fatal[n + 1]}" "$said" || die "example '${fatal[n]}' did not say '${fatal[n + 1]}'"
+for entry in "${finite_abort[@]}" "${fatal_abort[0]}"; do
+    cargo build --profile panic-abort --example "${entry%% *}"
 done
-
-for example in "${with_panic_abort[@]}"; do
-    cargo build --profile panic-abort --example "$example"
-    run_example 0 "$(target_dir)/panic-abort/examples/$example"
+for entry in "${finite_abort[@]}"; do
+    run_example 0 panic-abort "$entry"
 done
+run_fatal panic-abort "${fatal_abort[@]}"
