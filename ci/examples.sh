@@ -67,7 +67,7 @@ run_fatal() {
     shift
     said=$(mktemp)
     while (($# > 0)); do
-        run_example "$2" "$profile" "$1" 2>"$said" || {
+        (run_example "$2" "$profile" "$1") 2>"$said" || {
             cat "$said" >&2
             exit 1
         }
