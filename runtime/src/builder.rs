@@ -24,6 +24,10 @@ use crate::stack::Class;
 /// If there is no memory for its stack, or the runtime has been shut down; [`Builder::spawn`] returns
 /// these as errors.
 ///
+/// A panic of `f` unwinds the new goroutine and no other. It is the error of [`JoinHandle::join`]; if nobody
+/// holds the handle any more, the runtime's [policy](crate::runtime::PanicPolicy) has it: the program goes on, or
+/// ends.
+///
 /// # Examples
 ///
 /// ```
@@ -79,7 +83,8 @@ pub(crate) fn cannot_spawn(error: &io::Error) -> ! {
 
 /// Starts a goroutine that runs the block, and forgets its handle: Go's `go`.
 ///
-/// The block is a `move` closure's body.
+/// The block is a `move` closure's body. If it panics, the runtime's
+/// [policy](crate::runtime::PanicPolicy) says what follows.
 ///
 /// # Examples
 ///
@@ -136,8 +141,8 @@ impl Builder {
     }
 
     /// The size of its stack in bytes: address space, of which memory is used as the stack grows into it.
-    /// Rounded up to a power of two from 16 KiB to 1 GiB; 256 KiB if nobody says. Printing a panic with a
-    /// backtrace needs some 20 KiB.
+    /// Rounded up to a power of two from 16 KiB to 1 GiB; 256 KiB if nobody says. What overflows it ends
+    /// the process, with a report that names the goroutine; [`grow`](crate::grow) is for recursion of unknown depth.
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack_bytes = Some(bytes);
         self

@@ -410,7 +410,8 @@ fn a_handler_that_wants_one_call_gets_one() {
         });
     });
     if let Some(ended) = ended {
-        assert_signal(&ended, libc::SIGSEGV, &["mended 1\n"]);
+        assert_signal(&ended, libc::SIGSEGV, &["mended 1\n", "fatal: SIGSEGV"]);
+        assert_eq!(ended.stderr.matches("fatal").count(), 1, "the first was not fatal:\n{}", ended.stderr);
     }
 }
 

@@ -16,6 +16,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A handler in the form with three arguments.
 pub(super) type Handler = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
@@ -27,12 +28,15 @@ pub(super) struct Chain {
     asked: OnceLock<libc::sigaction>,
     /// As the exchange said.
     exchanged: OnceLock<libc::sigaction>,
+    /// Has a handler been called that wanted to be called once (`SA_RESETHAND`)? Then the action is the
+    /// default one from now on. (Not by giving the signal back: the fault that ends the process is still ours.)
+    reset: AtomicBool,
 }
 
 impl Chain {
     /// The chain of a signal that is not taken over yet.
     pub(super) const fn new(number: libc::c_int) -> Self {
-        Chain { number, asked: OnceLock::new(), exchanged: OnceLock::new() }
+        Chain { number, asked: OnceLock::new(), exchanged: OnceLock::new(), reset: AtomicBool::new(false) }
     }
 
     /// Makes `handler` the signal's, with `SA_SIGINFO`, `SA_ONSTACK` and `flags`. By one thread, once.
@@ -62,6 +66,10 @@ impl Chain {
             // The kernel does not let anybody ignore a fault.
             libc::SIG_IGN if is_fault(self.number, info) => default(self.number, info),
             libc::SIG_IGN => {}
+            // Relaxed: a flag, of which one of several threads sees the change.
+            _ if before.sa_flags & libc::SA_RESETHAND != 0 && self.reset.swap(true, Ordering::Relaxed) => {
+                default(self.number, info);
+            }
             _ => call(before, self.number, info, context),
         }
     }
@@ -134,9 +142,6 @@ fn call(
     info: *mut libc::siginfo_t,
     context: *mut libc::c_void,
 ) {
-    if before.sa_flags & libc::SA_RESETHAND != 0 {
-        set_default(number);
-    }
     let ours = set_mask(&mask_for(before, number, context));
     if before.sa_flags & libc::SA_SIGINFO != 0 {
         // SAFETY: the kernel would have called it so: its flags say that it takes three arguments.
