@@ -12,6 +12,7 @@
 //! | `tokio/w1` | tokio's multi-thread runtime with 1 worker |
 //! | `tokio-ct/w1` | tokio's current-thread runtime, which has no other size |
 //! | `threads/w1` | std threads, all pinned to one core |
+//! | `parking_lot/w1` | the same with `parking_lot`'s locks instead of std's |
 //!
 //! and the same with `w2`: 2 processors, 2 workers, no pinning.
 
@@ -102,8 +103,13 @@ impl<'a, 'c> Peers<'a, 'c> {
 
     /// std threads. `measure` runs on a fresh thread; at 1 it and all that it spawns share one core.
     pub fn threads(&mut self, measure: impl Fn(u64) -> Duration + Sync) -> &mut Self {
+        self.threads_with("threads", measure)
+    }
+
+    /// The same, under the name of what the threads use.
+    pub fn threads_with(&mut self, name: &str, measure: impl Fn(u64) -> Duration + Sync) -> &mut Self {
         for &workers in &self.workers {
-            self.group.bench_function(format!("threads/w{workers}"), |bencher| {
+            self.group.bench_function(format!("{name}/w{workers}"), |bencher| {
                 bencher.iter_custom(|iterations| on_thread(workers == 1, || measure(iterations)));
             });
         }

@@ -4,24 +4,28 @@
 //!
 //! | bit | meaning | set by | cleared by |
 //! |---|---|---|---|
-//! | `LOCKED` 1 | somebody has the mutex | who takes it | who gives it back; stays set when it is handed over |
+//! | `LOCKED` 1 | somebody has the mutex | who takes it; who hands it over*, on behalf of who gets it | who gives it back |
 //! | `QUEUED` 2 | somebody stands in the list | a waiter*, as it joins | whoever* takes the last one out |
 //! | `WOKEN` 4 | a waiter has been taken out of the list, or will be, to compete for the mutex | the unlocker who wakes it | that waiter, as it takes the mutex or joins the list* again; the unlocker* who found the list empty |
-//! | `STARVING` 8 | the mutex is handed over, not competed for | a waiter*, as it joins again | who hands over* to the last, or to one that has not waited long; whoever* takes the last one out |
+//! | `STARVING` 8 | the mutex is handed over, and nobody may just take it | a waiter*, as it joins again | who hands over* to the last, or to one that has not waited long; whoever* takes the last one out |
 //!
 //! \* holds the list's lock.
 //!
+//! Giving back is one step that cannot fail, and taking needs one that fails only if the word changes
+//! meanwhile: so both cost the same while others wait.
+//!
 //! # Invariants
 //!
-//! 1. `STARVING` is set only while `LOCKED` is, and who gives the mutex back under it hands it over with
-//!    `LOCKED` set, or clears both. So a newcomer that looks at `LOCKED` alone cannot overtake the starved.
+//! 1. Nobody takes a mutex that is `STARVING`, but by being handed it. That is done under the list's lock, by
+//!    one who sees it `STARVING` and free in one step, and locks it in the same step: so once for each time
+//!    that it was given back, whoever of the unlockers on their way gets there first.
 //! 2. `STARVING` and `WOKEN` exclude each other: who sets the former has the latter, and clears it in the
-//!    same step.
-//! 3. While somebody stands in the list, the mutex is locked, or `WOKEN` is set: somebody will come by who
-//!    looks after the list. For a waiter joins only if it sees `LOCKED` in the same step; who gives the
-//!    mutex back with `QUEUED` set hands it over or sees to it that `WOKEN` is set; and who has `WOKEN`
-//!    clears it only by taking the mutex, or by joining, which needs `LOCKED`, or under the list's lock
-//!    with nobody in the list.
+//!    same step; the latter is set only where the former is not.
+//! 3. While somebody stands in the list, the mutex is locked, or `WOKEN` is set, or an unlocker is on its way
+//!    to the list. For a waiter joins only if it sees the mutex locked or starving in the same step; who
+//!    gives it back and sees `QUEUED` goes to the list, unless somebody has locked it since, or is woken
+//!    already; and who has `WOKEN` clears it only by taking the mutex, or by joining, or under the list's
+//!    lock with nobody in the list.
 //!
 //! The models at the end of this file try all interleavings of a list that is emulated.
 #![forbid(unsafe_code)]
@@ -33,15 +37,15 @@ const QUEUED: u32 = 2;
 const WOKEN: u32 = 4;
 const STARVING: u32 = 8;
 
-/// What an unlocker has still to do.
+/// What an unlocker has still to do for those who wait.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unlock {
-    /// Nothing: the mutex is free.
+    /// Nothing.
     Done,
-    /// The mutex is free: wake the first of the list, that it may compete.
+    /// Wake the first of the list, that it may compete.
     WakeFirst,
-    /// The mutex is still locked: hand it to the first of the list.
+    /// Hand the mutex to the first of the list.
     HandOver,
 }
 
@@ -74,18 +78,21 @@ impl Word {
         Word(AtomicU32::new(0))
     }
 
-    /// Takes a mutex that is free and that nobody waits for.
+    /// Takes the mutex if it is free, whoever waits for it. May fail though it is free, if the word changes
+    /// at this moment.
     #[inline(always)]
     pub(crate) fn lock_at_once(&self) -> bool {
+        let word = self.0.load(Ordering::Relaxed);
         // Acquire: pairs with the Release of whoever gave it back.
-        self.0.compare_exchange(0, LOCKED, Ordering::Acquire, Ordering::Relaxed).is_ok()
+        word & (LOCKED | STARVING) == 0
+            && self.0.compare_exchange(word, word | LOCKED, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
-    /// Takes a mutex that is free, whoever waits for it. `woken`: the caller has `WOKEN`, and is rid of it
+    /// Takes the mutex if it is free, whoever waits for it. `woken`: the caller has `WOKEN`, and is rid of it
     /// if this succeeds.
     pub(crate) fn try_lock(&self, woken: bool) -> bool {
         let mut word = self.0.load(Ordering::Relaxed);
-        while word & LOCKED == 0 {
+        while word & (LOCKED | STARVING) == 0 {
             let locked = if woken { (word | LOCKED) & !WOKEN } else { word | LOCKED };
             // Acquire: pairs with the Release of whoever gave it back.
             match self.0.compare_exchange_weak(word, locked, Ordering::Acquire, Ordering::Relaxed) {
@@ -96,25 +103,28 @@ impl Word {
         false
     }
 
-    /// Gives back a mutex that nobody waits for; false: see [`unlock`](Self::unlock).
+    /// Gives the mutex back. False: somebody waits, see [`after_unlock`](Self::after_unlock).
     #[inline(always)]
-    pub(crate) fn unlock_at_once(&self) -> bool {
+    pub(crate) fn unlock(&self) -> bool {
         // Release: pairs with the Acquire of who takes it next.
-        self.0.compare_exchange(LOCKED, 0, Ordering::Release, Ordering::Relaxed).is_ok()
+        let word = self.0.fetch_sub(LOCKED, Ordering::Release);
+        word & (QUEUED | WOKEN) != QUEUED
     }
 
-    /// Gives the mutex back, and says what is to be done for those who wait.
-    pub(crate) fn unlock(&self) -> Unlock {
+    /// The mutex was given back, and somebody waited then.
+    pub(crate) fn after_unlock(&self) -> Unlock {
         let mut word = self.0.load(Ordering::Relaxed);
         loop {
             if word & STARVING != 0 {
                 return Unlock::HandOver;
             }
-            let wakes = word & (QUEUED | WOKEN) == QUEUED;
-            let unlocked = (word & !LOCKED) | if wakes { WOKEN } else { 0 };
-            // Release: pairs with the Acquire of who takes it next.
-            match self.0.compare_exchange_weak(word, unlocked, Ordering::Release, Ordering::Relaxed) {
-                Ok(_) => return if wakes { Unlock::WakeFirst } else { Unlock::Done },
+            if word & (LOCKED | QUEUED | WOKEN) != QUEUED {
+                // Who has locked it since, or is woken, does the rest.
+                return Unlock::Done;
+            }
+            // Relaxed: says only that somebody will be woken.
+            match self.0.compare_exchange_weak(word, word | WOKEN, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Unlock::WakeFirst,
                 Err(now) => word = now,
             }
         }
@@ -129,7 +139,7 @@ impl Word {
         };
         let mut word = self.0.load(Ordering::Relaxed);
         loop {
-            let joins = word & LOCKED != 0;
+            let joins = word & (LOCKED | STARVING) != 0;
             let next = if joins { word | QUEUED | starving } else { word | LOCKED } & !woken;
             // Acquire: as in `try_lock`.
             match self.0.compare_exchange_weak(word, next, Ordering::Acquire, Ordering::Relaxed) {
@@ -146,17 +156,30 @@ impl Word {
         self.0.fetch_and(!gone, Ordering::Relaxed);
     }
 
-    /// After [`Unlock::HandOver`]: the mutex goes to one who was taken out of the list; is the list `empty`
-    /// now, and do the others still `starve`? Its lock is held. (What the mutex guards goes to the new
-    /// holder by its wake, which orders it, and before which the mutex was locked already.)
-    pub(crate) fn hand_over(&self, empty: bool, starve: bool) {
+    /// After [`Unlock::HandOver`]: locks the mutex on behalf of the first of the list, whose lock is held.
+    /// False: that is not, or no longer, to be done.
+    pub(crate) fn begin_hand_over(&self) -> bool {
+        let mut word = self.0.load(Ordering::Relaxed);
+        while word & (LOCKED | STARVING) == STARVING {
+            // Acquire: pairs with the Release of whoever gave it back, perhaps not the caller. (It goes on
+            // to the new holder by its wake.)
+            match self.0.compare_exchange_weak(word, word | LOCKED, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(now) => word = now,
+            }
+        }
+        false
+    }
+
+    /// The mutex was handed to one who was taken out of the list: is the list `empty` now, and do the others
+    /// still `starve`? Its lock is held.
+    pub(crate) fn handed_over(&self, empty: bool, starve: bool) {
         let gone = if empty { QUEUED } else { 0 } | if empty || !starve { STARVING } else { 0 };
         self.0.fetch_and(!gone, Ordering::Relaxed);
     }
 
-    /// After [`Unlock::HandOver`], where the list turned out empty: the mutex is free. The list's lock is
-    /// held.
-    pub(crate) fn free(&self) {
+    /// There was nobody in the list, whose lock is held, to hand the mutex to: it is free.
+    pub(crate) fn handed_to_nobody(&self) {
         // Release: as in `unlock`.
         self.0.fetch_and(!(LOCKED | QUEUED | STARVING), Ordering::Release);
     }
@@ -232,24 +255,32 @@ mod loom_tests {
             Some(bell)
         }
 
-        /// As `RawMutex::unlock`.
+        /// As `RawMutex::unlock`. Who is taken out of the list may go on before the word knows.
         fn unlock(&self) {
-            if self.word.unlock_at_once() {
+            if self.word.unlock() {
                 return;
             }
-            let told = match self.word.unlock() {
-                Unlock::Done => return,
-                Unlock::WakeFirst => Told::Compete,
-                Unlock::HandOver => Told::Yours,
-            };
-            let mut list = self.list.lock().expect("no panic");
-            let first = list.pop_front();
-            // It may go on before the word knows.
-            first.iter().for_each(|bell| bell.ring(told));
-            match told {
-                Told::Compete => self.word.woke(first.is_some(), list.is_empty()),
-                Told::Yours if first.is_some() => self.word.hand_over(list.is_empty(), true),
-                Told::Yours => self.word.free(),
+            match self.word.after_unlock() {
+                Unlock::Done => {}
+                Unlock::WakeFirst => {
+                    let mut list = self.list.lock().expect("no panic");
+                    let first = list.pop_front();
+                    first.iter().for_each(|bell| bell.ring(Told::Compete));
+                    self.word.woke(first.is_some(), list.is_empty());
+                }
+                Unlock::HandOver => {
+                    let mut list = self.list.lock().expect("no panic");
+                    if !self.word.begin_hand_over() {
+                        return;
+                    }
+                    match list.pop_front() {
+                        Some(bell) => {
+                            bell.ring(Told::Yours);
+                            self.word.handed_over(list.is_empty(), true);
+                        }
+                        None => self.word.handed_to_nobody(),
+                    }
+                }
             }
         }
 
@@ -304,7 +335,7 @@ mod loom_tests {
                 other.join().expect("it does not panic");
             }
             assert_eq!(model.visits.load(Ordering::Relaxed), threads * turns);
-            assert!(model.word.lock_at_once(), "nothing is left in the word");
+            assert_eq!(model.word.0.load(Ordering::Relaxed), 0, "something is left in the word");
         });
     }
 
@@ -345,7 +376,7 @@ mod loom_tests {
             model.unlock();
             a.join().expect("it does not panic");
             b.join().expect("it does not panic");
-            assert!(model.word.lock_at_once(), "nothing is left in the word");
+            assert_eq!(model.word.0.load(Ordering::Relaxed), 0, "something is left in the word");
         });
     }
 }
