@@ -350,7 +350,6 @@ fn foreign_threads_join_too() {
 fn small_stacks_and_segments_fork_as_well() {
     at_1_2_4(|_| {
         let small = Builder::new().stack_size(16 << 10).spawn(|| {
-            #[expect(clippy::large_stack_frames, reason = "it is small in fact")]
             fn deep(n: u32) -> u32 {
                 if n == 0 {
                     yield_now();
