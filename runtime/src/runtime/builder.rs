@@ -49,8 +49,8 @@ pub struct Builder {
 impl Builder {
     /// A runtime as the environment has it: `GOMAXPROCS` processors, `GORT_THREAD_LOCALS` (`worker`,
     /// `goroutine` or `fallback`), `GORT_SEED`. What this builder says goes before it. With
-    /// `GORT_SCHEDTRACE=1000` it writes a line about its scheduler, in Go's form, to the standard error stream
-    /// each 1,000 ms.
+    /// `GORT_SCHEDTRACE=1000` it writes a line about its scheduler, in Go's form, to the standard error
+    /// stream each 1,000 ms.
     pub fn new() -> Self {
         Builder::default()
     }
