@@ -97,5 +97,5 @@ pub use timer::sleep::{sleep, sleep_until};
 #[doc(hidden)]
 #[cfg(not(loom))]
 pub mod __private {
-    pub use crate::testing::{check, dump, on_scheduler_stack, test};
+    pub use crate::testing::{check, dump, leave_harness_out, on_scheduler_stack, test};
 }

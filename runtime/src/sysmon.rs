@@ -96,7 +96,6 @@ pub(crate) fn run(sched: &'static Sched) {
     let mut trace = Trace::new(sched);
     let mut idle_ticks = 0;
     let mut hurried = false;
-    clock::set_coarse(clock::now_ns());
     while !sched.is_stopping() {
         let tick = if hurried { HURRIED_TICK_NS } else { TICK_NS };
         nap(sched, tick);

@@ -48,9 +48,8 @@ pub(crate) fn of_runtimes(scheds: &[&'static Sched], style: Style) -> String {
     let several = scenes.len() > 1;
     for (number, scene) in scenes.iter().enumerate() {
         if several {
-            let count = scene.goroutines.len();
-            let _ =
-                writeln!(writer.text, "=== runtime {} of {}: {count} goroutines\n", number + 1, scenes.len());
+            let (of, count) = (scenes.len(), scene.goroutines.len());
+            let _ = writeln!(writer.text, "=== runtime {} of {of}, goroutines: {count}\n", number + 1);
         }
         writer.scene(scene);
     }

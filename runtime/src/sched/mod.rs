@@ -195,6 +195,8 @@ mod record {
                 listed_before: AtomicPtr::new(ptr::null_mut()),
                 settings,
             }));
+            // Sysmon has not ticked yet.
+            clock::set_coarse(sched.born_ns);
             sched.make_ps(sched.settings.procs);
             super::registry::add(sched);
             sched

@@ -28,7 +28,7 @@ pub(crate) fn coarse_ns() -> u64 {
     COARSE_NS.load(Ordering::Relaxed)
 }
 
-/// Sets the coarse clock. By sysmon at each tick, and by who wakes it.
+/// Sets the coarse clock. By sysmon at each tick, and by who wakes it; by the start of a runtime.
 pub(crate) fn set_coarse(now_ns: u64) {
     // Relaxed, and not a maximum: two that set it at the same time differ by nothing that matters.
     COARSE_NS.store(now_ns, Ordering::Relaxed);
