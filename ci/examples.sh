@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds all examples in release and runs those that end by themselves, with small arguments.
+# Builds all examples in release and runs those that end by themselves, with small arguments; those that
+# are there to fail must fail as they should.
 set -euo pipefail
 # shellcheck source=common.sh source-path=SCRIPTDIR
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -17,19 +18,16 @@ finite=(
     'panic_policies'
 )
 
-# Those that die, which is what they show: with this status, and saying this on stderr (a pattern for grep).
-fatal=(
-    'deadlock' 2 'all goroutines are asleep - deadlock!'
-    'overflow' 2 'fatal error: goroutine [0-9]* "parser" stack overflow'
+# Those that shall fail: exit status, name and arguments, then what the standard error stream must contain, a
+# text to each following word of the entry, between bars.
+failing=(
+    '2 overflow|"parser" stack overflow|overflow::parse|created at examples/overflow.rs'
+    '2 deadlock|all goroutines are asleep - deadlock!|"husband" [park|"wife" [park'
 )
 
-# The same two lists for a build with panic = "abort", where no panic is caught.
-finite_abort=(
-    'fib 20'
-)
-fatal_abort=(
-    'panic_policies report' 134 'in goroutine [0-9]*, created at examples/panic_policies.rs'
-)
+# The same two lists for a build with panic = "abort", where nobody catches a panic.
+finite_abort=('fib 20')
+failing_abort=('134 panic_policies report|in goroutine 2, created at examples/panic_policies.rs')
 
 # Those that are only built, since they serve until they are stopped, or ask for something.
 built_only=()
@@ -44,57 +42,65 @@ check_lists() {
         name=${path#examples/}
         name=${name%/main.rs}
         name=${name%.rs}
-        for entry in "${finite[@]}" "${fatal[@]}" ${built_only[@]+"${built_only[@]}"}; do
+        for entry in "${finite[@]}" ${built_only[@]+"${built_only[@]}"}; do
             [[ ${entry%% *} == "$name" ]] && continue 2
+        done
+        for entry in "${failing[@]}"; do
+            entry=${entry#* }
+            [[ ${entry%%[ |]*} == "$name" ]] && continue 2
         done
         die "the example $name is in none of the lists of ci/examples.sh"
     done
 }
 
-# run_example STATUS PROFILE ENTRY
+# run_example PROFILE STATUS NAME [ARGUMENT...]: it must end in time, with that status.
 run_example() {
-    local expected=$1 profile=$2 status=0 words program
-    read -ra words <<<"$3"
-    program="$(target_dir)/$profile/examples/${words[0]}"
-    [[ -x $program ]] || die "there is no example ${words[0]}, which ci/examples.sh lists"
-    echo "--- $3 ($profile)"
-    timeout --kill-after=5 "$limit_s" "$program" "${words[@]:1}" || status=$?
-    ((status == expected)) && return
+    local profile=$1 expected=$2 status=0
+    shift 2
+    local program
+    program="$(target_dir)/$profile/examples/$1"
+    [[ -x $program ]] || die "there is no example $1, which ci/examples.sh lists"
+    echo "--- $* ($profile)"
+    timeout --kill-after=5 "$limit_s" "$program" "${@:2}" || status=$?
     case $status in
-    124 | 137) die "example '$3' did not end within $limit_s s" ;;
-    *) die "example '$3' ended with exit status $status, not $expected" ;;
+    "$expected") ;;
+    124 | 137) die "example '$*' did not end within $limit_s s" ;;
+    *) die "example '$*' ended with exit status $status, not $expected" ;;
     esac
 }
 
-# run_fatal PROFILE (ENTRY STATUS PATTERN)...
-run_fatal() {
-    local profile=$1 said
+# run_failing PROFILE ENTRY...: entries as in the list `failing`.
+run_failing() {
+    local profile=$1 entry text texts words errors
     shift
-    said=$(mktemp)
-    while (($# > 0)); do
-        (run_example "$2" "$profile" "$1") 2>"$said" || {
-            cat "$said" >&2
-            exit 1
+    errors=$(mktemp)
+    for entry in "$@"; do
+        IFS='|' read -ra texts <<<"$entry"
+        read -ra words <<<"${texts[0]}"
+        # In a shell of its own, which `die` may end.
+        (run_example "$profile" "${words[@]}") 2>"$errors" || {
+            cat "$errors" >&2
+            die "see above"
         }
-        cat "$said" >&2
-        grep -q -- "$3" "$said" || die "example '$1' did not say '$3'"
-        shift 3
+        for text in "${texts[@]:1}"; do
+            grep -qF -- "$text" "$errors" || die "example '${texts[0]}' did not print: $text"
+        done
     done
-    rm -f "$said"
+    rm -f "$errors"
 }
 
 need_cargo
 check_lists
 cargo build --release --examples
 for entry in "${finite[@]}"; do
-    run_example 0 release "$entry"
+    read -ra words <<<"$entry"
+    run_example release 0 "${words[@]}"
 done
-run_fatal release "${fatal[@]}"
+run_failing release "${failing[@]}"
 
-for entry in "${finite_abort[@]}" "${fatal_abort[0]}"; do
-    cargo build --profile panic-abort --example "${entry%% *}"
-done
+cargo build --profile panic-abort --examples
 for entry in "${finite_abort[@]}"; do
-    run_example 0 panic-abort "$entry"
+    read -ra words <<<"$entry"
+    run_example panic-abort 0 "${words[@]}"
 done
-run_fatal panic-abort "${fatal_abort[@]}"
+run_failing panic-abort "${failing_abort[@]}"

@@ -4,11 +4,11 @@
 //! |---|---|---|
 //! | waits | [`Borrowed`]: it stays where it is meanwhile | it is visited: shows them on this very thread |
 //! | waits on a frozen thread (in a panic) | the same | none: its thread stands on the stack |
-//! | runs | by a signal to its thread ([`of_running`]) | the same |
+//! | runs | by a signal to its thread ([`Camera::of_running`]) | the same |
 //! | runs, and is the caller | its own | it unwinds itself |
 //! | is in a queue, or about to be | what is atomic; no name | none |
 //!
-//! Why none of the queued: whoever takes one from a queue owns it from that moment on without another
+//! No frames of the queued: whoever takes one from a queue owns it from that moment on without another
 //! operation on its status word, so a reader cannot keep it from running. A claim through the word would put
 //! a read-modify-write into each resume.
 //!
@@ -21,8 +21,9 @@
 //!    thread it happens, also for a goroutine that is bound to another.
 //! 3. From the visit to the end of it np is 1 on the visitor's thread, if that is a worker.
 //! 4. While a goroutine is borrowed the deadlock check must not conclude: `AtWork`.
-//! 5. At most one running goroutine of the process is being asked at a time (`SHOT`). The word says whose turn
-//!    it is to touch the rest: who asks when it is `FREE` (then theirs) or `TAKEN`, the handler when `TAKING`.
+//! 5. At most one running goroutine of the process is being asked at a time (`SHOT`). The word says whose
+//!    turn it is to touch the rest: who asks when it is `FREE` (then theirs) or `TAKEN`, the handler when
+//!    `TAKING`.
 //!
 //! Called by dumps: on goroutine stacks, foreign threads, the reporter. [`on_signal`] in the signal handler.
 

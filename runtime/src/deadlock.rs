@@ -2,18 +2,19 @@
 //!
 //! # When it is a deadlock
 //!
-//! A runtime is *asleep* if no goroutine of it runs, is queued, or will be woken by time: all its Ps are idle,
-//! nothing is in any queue or inbox, no timer is set, no M is on its way to a P. That is a deadlock if
+//! A runtime is *asleep* if no goroutine of it runs, is queued, or will be woken by time: all its Ps are
+//! idle, nothing is in any queue or inbox, no timer is set, no M is on its way to a P. That is a deadlock if
 //! goroutines live in it, and nobody else can wake one:
 //!
 //! - every other runtime of the process is asleep too, or has stopped with all its threads;
-//! - every thread of the process is gort's own, or a foreign one that itself waits for gort without a deadline
-//!   (`sys::threads`). The caller of `run` is one; a thread that sits in `accept` is not.
+//! - every thread of the process is gort's own, or a foreign one that itself waits for gort without a
+//!   deadline (`sys::threads`). The caller of `run` is one; a thread that sits in `accept` is not.
 //!
 //! A runtime with `Builder::on_deadlock` is judged by itself: foreign threads and other runtimes are left
 //! out of account, for a test harness always has some. One with `Builder::deadlock_check(false)` is never
-//! reported, and is taken to wake others at any time. One whose handler is to deal with its deadlock is not
-//! counted against others while goroutines live in it.
+//! reported, and is taken to wake others at any time. While
+//! goroutines live in a runtime with a handler, no other runtime is reported: what the handler does may wake
+//! them.
 //!
 //! # No false report
 //!
@@ -22,8 +23,9 @@
 //!
 //! 1. *Every run leaves a trace.* [`Asleep::mark`] is a sum of counters that only grow: the turns of the
 //!    scheduler, spawns from outside, threads made. A goroutine that has run has added to it.
-//! 2. A runtime must be asleep with the same mark at two ticks of sysmon ([`SETTLE_NS`] apart or more), and then
-//!    before and after the threads are counted; then the reporter does the same once more before it speaks.
+//! 2. A runtime must be asleep with the same mark at two ticks of sysmon ([`SETTLE_NS`] apart or more), and
+//!    then before and after the threads are counted; then the reporter does the same once more before it
+//!    speaks.
 //! 3. Whoever is about to queue a goroutine is one of: a goroutine that runs (its P is not idle), a foreign
 //!    thread (it is counted as awake until it is itself asleep, and a sleeper is taken out by its waker), a
 //!    helper of gort's with a borrowed goroutine (`AtWork`), or an M that has no P but is neither idle nor

@@ -1,9 +1,9 @@
 //! F1. The reporter: the one thread of the process that makes reports.
 //!
 //! A report reads debug information, allocates, and calls what the user has given; sysmon and signal
-//! handlers may do none of that (ARCHITECTURE, Rule 6). They [`ask`], which sets a bit and wakes the reporter.
-//! The thread `gort-report` is started with the first runtime that may want a report, sleeps on a futex, and
-//! lives as long as the process.
+//! handlers may do none of that (ARCHITECTURE, Rule 6). They [`ask`], which sets a bit and wakes the
+//! reporter. The thread `gort-report` is started with the first runtime that may want a report, sleeps on a
+//! futex, and lives as long as the process.
 //!
 //! # Invariants
 //!

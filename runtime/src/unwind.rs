@@ -6,13 +6,13 @@
 //!
 //! # Invariants
 //!
-//! 1. [`Trace::take`] keeps the frames that lie on the goroutine's own stack and its segments, and stops where
-//!    that stack ends. The unwinder would go on from a coroutine's root into the frames of whoever resumed
-//!    it; and it begins in frames of our own, on a scratch stack or on the signal's.
+//! 1. [`Trace::take`] keeps the frames that lie on the goroutine's own stack and its segments, and stops
+//!    where that stack ends. The unwinder would go on from a coroutine's root into the frames of whoever
+//!    resumed it; and it begins in frames of our own, on a scratch stack or on the signal's.
 //! 2. It is called on the goroutine's stack, or on another to which the goroutine's code has switched (by
-//!    `on_stack`, or by a signal), so that the goroutine's frames are among its callers. It allocates nothing.
-//!    (The C library may take the lock of `dl_iterate_phdr`, where it is older than 2.35: a recursive one,
-//!    held for a moment.)
+//!    `on_stack`, or by a signal), so that the goroutine's frames are among its callers. It allocates
+//!    nothing. (The C library may take the lock of `dl_iterate_phdr`, where it is older than 2.35: a
+//!    recursive one, held for a moment.)
 
 use crate::stack::{self, Segment, Slot, Where};
 

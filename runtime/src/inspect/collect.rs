@@ -1,8 +1,8 @@
 //! F9. Who lives in a runtime: a walk over all stacks.
 //!
-//! Each goroutine is looked at once, for some tens of microseconds, one after another, while all others go on:
-//! the picture is of a short time, not of one moment. A goroutine that lives throughout is met exactly once,
-//! for its record never moves.
+//! Each goroutine is looked at once, for some tens of microseconds, one after another, while all others go
+//! on: the picture is of a short time, not of one moment. A goroutine that lives throughout is met exactly
+//! once, for its record never moves.
 
 use std::collections::HashMap;
 use std::panic::Location;

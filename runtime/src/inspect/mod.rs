@@ -11,10 +11,10 @@
 //! ```
 //!
 //! In brackets: what it does, or waits for; the object and its holder, where they are known; for how long
-//! (from a second on); the worker thread that it runs on or is bound to. The stack is left out for a goroutine
-//! that is ready and waits for a processor, for one whose thread sleeps beneath it (it waits while it panics),
-//! for one that has less than 4 KiB of stack left, and for one that runs and does not answer within 100 ms
-//! (its thread stands in the kernel, or in gort). Names and lines need debug information.
+//! (from a second on); the worker thread that it runs on or is bound to. The stack is left out for a
+//! goroutine that is ready and waits for a processor, for one whose thread sleeps beneath it (it waits while
+//! it panics), for one that has less than 4 KiB of stack left, and for one that runs and does not answer
+//! within 100 ms (its thread stands in the kernel, or in gort). Names and lines need debug information.
 //!
 //! All of this concerns the runtime of the calling goroutine; from a thread that is none, the process-wide
 //! one, if there is one. `SIGQUIT` (Ctrl-\\) makes a dump of all runtimes, and the program goes on:

@@ -1,11 +1,11 @@
 //! F9. From return addresses to functions, files and lines; and which of them a reader wants to see.
 //!
-//! The debug information is read by the crate `backtrace`, which takes a lock of its own, allocates, and reads
-//! files: never on a scheduler stack, in a handler, or while a goroutine is borrowed. An address is looked up
-//! once in a dump.
+//! The debug information is read by the crate `backtrace`, which takes a lock of its own, allocates, and
+//! reads files: never on a scheduler stack, in a handler, or while a goroutine is borrowed. An address is
+//! looked up once in a dump.
 //!
-//! Hidden are, at the inner end, the machinery below the function that the program called (`park` remains, what
-//! it is made of does not), and at the outer end the root of every goroutine's stack. Nothing is hidden
+//! Hidden are, at the inner end, the machinery below the function that the program called (`park` remains,
+//! what it is made of does not), and at the outer end the root of every goroutine's stack. Nothing is hidden
 //! that would leave nothing.
 #![forbid(unsafe_code)]
 

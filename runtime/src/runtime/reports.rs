@@ -64,8 +64,8 @@ fn die() -> ! {
     sys::exit_at_once(STATUS)
 }
 
-/// Writes out what is left in the buffer of std's standard output. On a thread of its own, for which we do not
-/// wait long: a goroutine that sleeps may hold the lock.
+/// Writes out what is left in the buffer of std's standard output. On a thread of its own, for which we do
+/// not wait long: a goroutine that sleeps may hold the lock.
 fn flush_stdout() {
     use std::sync::atomic::{AtomicU32, Ordering};
     static DONE: AtomicU32 = AtomicU32::new(0);

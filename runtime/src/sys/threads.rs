@@ -4,8 +4,8 @@
 //! (*foreign* ones) may wake goroutines, and what they do is not ours to know. So they are counted:
 //!
 //! ```text
-//! threads of the process  =  gort's own, at rest  +  foreign ones asleep in a wait of gort's without deadline
-//! ```
+//! threads of the process  =  gort's own, at rest  +  foreign ones asleep in a wait of gort's without
+//! deadline ```
 //!
 //! If the two sides are equal, nobody is left. The left side is the kernel's number, by one `stat` of
 //! `/proc/self/task`; if that cannot be had, nobody knows, and somebody is taken to be awake.
