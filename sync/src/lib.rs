@@ -1,13 +1,15 @@
 //! How goroutines talk: the channels, `select` and locks of `gort`.
 //!
-//! **This crate is empty so far.** Its place in the workspace is taken first, so that what comes stands on
-//! the right side of the border from the start. Use the crate `gort`, which will re-export what is here.
+//! Use the crate `gort`, which re-exports what is here.
 //!
-//! # What will stand here
+//! # What stands here
 //!
-//! Channels (`chan`: rendezvous, bounded, unbounded), `select!`, and the locks and meeting points that
-//! `std::sync` has (`Mutex`, `RwLock`, `Condvar`, `Once`, `Barrier`) together with those that only Go has
-//! (`WaitGroup`, `Semaphore`, `Context`, `errgroup`, `singleflight`).
+//! - [`Mutex`], [`RwLock`], [`Condvar`], [`Once`], [`OnceLock`], [`LazyLock`], [`Barrier`]: as in `std::sync`,
+//!   for goroutines.
+//! - [`WaitGroup`], [`Semaphore`], [`Event`]: what only Go and others have.
+//!
+//! Each lock is a state word (`word`: pure, and modelled under loom), a list of waiters (`wait_list`), and a
+//! value in a cell. `check` finds cycles of waits, if `GORT_CHECK=1` asks for it.
 //!
 //! # The border
 //!
@@ -20,8 +22,8 @@
 //!
 //! # Unsafe
 //!
-//! Denied for the crate; the modules that will need it (queues of waiters) allow it for themselves and are
-//! listed in ARCHITECTURE.md, as in `gort-runtime`.
+//! Denied for the crate; the modules that need it allow it for themselves and are listed in ARCHITECTURE.md,
+//! as in `gort-runtime`.
 #![deny(unsafe_code)]
 #![cfg_attr(loom, allow(dead_code, unused_imports, reason = "under loom only the state words are compiled"))]
 
