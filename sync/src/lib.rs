@@ -6,6 +6,12 @@
 //!
 //! - [`chan`]: channels, with room for none, some or any number of values.
 //! - [`select!`], [`select_biased!`], and [`Select`] beneath them: waiting for several channels at once.
+//! - [`Mutex`], [`RwLock`], [`Condvar`], [`Once`], [`OnceLock`], [`LazyLock`], [`Barrier`]: as in `std::sync`,
+//!   for goroutines.
+//! - [`WaitGroup`], [`Semaphore`], [`Event`]: what only Go and others have.
+//!
+//! Each lock is a state word (`word`: pure, and modelled under loom), a list of waiters (`wait_list`), and a
+//! value in a cell. `check` finds cycles of waits, if `GORT_CHECK=1` asks for it.
 //!
 //! # The border
 //!

@@ -268,19 +268,22 @@ mod loom_tests {
                     first.iter().for_each(|bell| bell.ring(Told::Compete));
                     self.word.woke(first.is_some(), list.is_empty());
                 }
-                Unlock::HandOver => {
-                    let mut list = self.list.lock().expect("no panic");
-                    if !self.word.begin_hand_over() {
-                        return;
-                    }
-                    match list.pop_front() {
-                        Some(bell) => {
-                            bell.ring(Told::Yours);
-                            self.word.handed_over(list.is_empty(), true);
-                        }
-                        None => self.word.handed_to_nobody(),
-                    }
+                Unlock::HandOver => self.hand_over(),
+            }
+        }
+
+        /// As `RawMutex::hand_over`.
+        fn hand_over(&self) {
+            let mut list = self.list.lock().expect("no panic");
+            if !self.word.begin_hand_over() {
+                return;
+            }
+            match list.pop_front() {
+                Some(bell) => {
+                    bell.ring(Told::Yours);
+                    self.word.handed_over(list.is_empty(), true);
                 }
+                None => self.word.handed_to_nobody(),
             }
         }
 
@@ -376,6 +379,30 @@ mod loom_tests {
             model.unlock();
             a.join().expect("it does not panic");
             b.join().expect("it does not panic");
+            assert_eq!(model.word.0.load(Ordering::Relaxed), 0, "something is left in the word");
+        });
+    }
+
+    /// One has given the mutex back, and comes late to hand it over: meanwhile another one holds it, and a
+    /// waiter starves.
+    #[test]
+    fn loom_a_late_unlocker_hands_over_only_what_is_free() {
+        loom::model(|| {
+            let model = Model::new();
+            model.word.0.store(LOCKED | QUEUED | STARVING, Ordering::Relaxed);
+            let bell = Bell::new();
+            model.list.lock().expect("no panic").push_back(bell.clone());
+            let (late, waiter) = (model.clone(), model.clone());
+            let late = loom::thread::spawn(move || late.hand_over());
+            let waiter = loom::thread::spawn(move || {
+                assert!(bell.wait() == Told::Yours);
+                waiter.visit();
+                waiter.unlock();
+            });
+            model.visit();
+            model.unlock();
+            late.join().expect("it does not panic");
+            waiter.join().expect("it does not panic");
             assert_eq!(model.word.0.load(Ordering::Relaxed), 0, "something is left in the word");
         });
     }
