@@ -2,13 +2,15 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::ptr::NonNull;
+use std::panic::Location;
+use std::ptr::{self, NonNull};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use crate::g::GRef;
 use crate::g::done::AfterDetach;
 use crate::g::panicked::Panicked;
-use crate::g::wait::WaitReason;
+use crate::g::wait::WaitFor;
 use crate::goroutine::Goroutine;
 use crate::panics;
 use crate::park;
@@ -61,6 +63,7 @@ impl<T> JoinHandle<T> {
     /// });
     /// ```
     #[inline]
+    #[track_caller]
     pub fn join(self) -> Result<T> {
         self.raw.join()
     }
@@ -118,11 +121,13 @@ impl<T> RawHandle<T> {
     }
 
     #[inline(always)]
+    #[track_caller]
     pub(crate) fn join(self) -> Result<T> {
-        let g = self.right.g;
-        std::mem::forget(self.right);
+        let RawHandle { right, birth, name } = self;
+        let g = right.g;
+        std::mem::forget(right);
         if !g.done.is_done() {
-            wait_for(g);
+            wait_for(g, birth, name, Location::caller());
         }
         // SAFETY: it is done, and we owned the handle.
         unsafe { spawn::take_result(g) }
@@ -137,15 +142,40 @@ impl<T> RawHandle<T> {
     }
 }
 
+/// Who is told of waits for goroutines, for `gort-sync`'s search for cycles. (Other waits it sees itself.)
+#[derive(Debug)]
+pub struct JoinWatch {
+    /// The caller is about to wait for this goroutine, at this place.
+    pub begin: fn(&Goroutine, &'static Location<'static>),
+    /// The caller has waited.
+    pub end: fn(),
+}
+
+static WATCH: AtomicPtr<JoinWatch> = AtomicPtr::new(ptr::null_mut());
+
+/// From now on `watch` is told.
+pub fn watch_joins(watch: &'static JoinWatch) {
+    // Release: pairs with the Acquire in `wait_for`.
+    WATCH.store(ptr::from_ref(watch).cast_mut(), Ordering::Release);
+}
+
 #[cold]
 #[inline(never)]
-fn wait_for(g: GRef) {
+fn wait_for(g: GRef, birth: u64, name: Option<Arc<str>>, site: &'static Location<'static>) {
+    // SAFETY: null, or what `watch_joins` was lent for ever. Acquire: pairs with the Release there.
+    let watch = unsafe { WATCH.load(Ordering::Acquire).as_ref() };
+    if let Some(watch) = watch {
+        (watch.begin)(&Goroutine::new(g, birth, name), site);
+    }
     // The worker reads the token from this frame, which stays until it has (`g::done`, invariant 3).
     let mut place = None;
-    let _ = park::wait(WaitReason::Join, NEVER, |token| {
+    let _ = park::wait(WaitFor::end_of(&g.id), NEVER, |token| {
         let place = place.insert(token);
         g.done.register(NonNull::from(place).cast())
     });
+    if let Some(watch) = watch {
+        (watch.end)();
+    }
 }
 
 impl<T> Drop for Right<T> {

@@ -104,5 +104,6 @@ pub use timer::sleep::{sleep, sleep_until};
 #[doc(hidden)]
 #[cfg(not(loom))]
 pub mod __private {
+    pub use crate::join::{JoinWatch, watch_joins};
     pub use crate::testing::{check, dump, leave_harness_out, on_scheduler_stack, on_worker, test};
 }

@@ -95,6 +95,34 @@ fn two_mutexes_in_opposite_orders_are_reported() {
     expect(ended, &["gort: deadlock among 2 goroutines:", "by goroutine ", "by goroutine "]);
 }
 
+/// One waits for the end of another, which waits for the mutex that the first one holds: whichever comes first.
+#[test]
+fn a_join_of_who_wants_the_mutex_is_reported() {
+    let test = "a_join_of_who_wants_the_mutex_is_reported";
+    let ended = in_child(test, "sync.Mutex.Lock", 1, || {
+        static MUTEX: Mutex<()> = Mutex::new(());
+        let parent = Builder::new().name("parent").spawn(|| {
+            let _guard = MUTEX.lock();
+            let child = Builder::new().name("child").spawn(|| drop(MUTEX.lock())).expect("it starts");
+            child.join().expect("it hangs");
+        });
+        while !parent.as_ref().expect("it starts").is_finished() {
+            sleep(Duration::from_millis(1));
+        }
+    });
+    let Some(ended) = ended else { return };
+    let report = &ended.stderr;
+    assert_eq!(report.matches("gort: deadlock among 2 goroutines:").count(), 1, "{report}");
+    let line = |who: &str| {
+        let line = report.lines().find(|line| line.contains(&format!("{who} waits at")));
+        line.unwrap_or_else(|| panic!("nothing of {who} in\n{report}"))
+    };
+    assert!(line("\"parent\"").contains("for the end of goroutine"), "{report}");
+    assert!(line("\"parent\"").ends_with("\"child\""), "{report}");
+    assert!(line("\"child\"").contains("for the mutex at 0x"), "{report}");
+    assert!(line("\"child\"").ends_with("\"parent\""), "{report}");
+}
+
 #[test]
 fn a_reader_that_reads_again_behind_a_writer_is_reported() {
     let test = "a_reader_that_reads_again_behind_a_writer_is_reported";

@@ -102,6 +102,11 @@ pub struct WaitFor<'a> {
 }
 
 impl<'a> WaitFor<'a> {
+    /// The end of the goroutine whose number stands there.
+    pub(crate) fn end_of(goroutine: &'a AtomicU64) -> Self {
+        WaitFor { reason: WaitReason::Join, object: 0, holder: Some(goroutine) }
+    }
+
     /// The object is held by the goroutine whose [id](crate::Goroutine::id) stands in `holder` (0: by nobody
     /// that is known). Reports, and the search for cycles, read it while the wait lasts.
     pub fn held_by(self, holder: &'a AtomicU64) -> Self {

@@ -113,11 +113,14 @@ impl Writer {
             let value_of_first = value(first);
             block.iter().all(|seen| value(seen) == value_of_first).then_some(value_of_first)
         };
-        if let Some(object @ 1..) = shared(|seen| seen.object as u64) {
+        let object = shared(|seen| seen.object as u64);
+        if let Some(object @ 1..) = object {
             let _ = write!(self.text, " at {object:#x}");
         }
         if let Some(holder @ 1..) = shared(|seen| seen.holder) {
-            let _ = write!(self.text, ", held by goroutine {holder}");
+            // What is no object is a goroutine that is waited for.
+            let words = if object == Some(0) { " of" } else { ", held by" };
+            let _ = write!(self.text, "{words} goroutine {holder}");
         }
         if first.panicking {
             self.text.push_str(", panicking");

@@ -157,6 +157,7 @@ impl<T> ScopedJoinHandle<'_, T> {
     /// # Errors
     ///
     /// The payload, if the goroutine panicked. The scope then does not panic for it.
+    #[track_caller]
     pub fn join(mut self) -> Result<T> {
         self.raw.take().expect("only join and drop take it").join()
     }

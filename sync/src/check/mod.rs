@@ -3,13 +3,15 @@
 //! # What it finds
 //!
 //! A goroutine (or thread) that waits without a deadline for a mutex, a reader-writer lock or a `Once` that
-//! it holds itself, or whose holder waits, without a deadline, for one whose holder waits ... for the first.
+//! it holds itself, or for one whose holder waits, without a deadline, for one whose holder waits ... for the
+//! first. To wait for the end of a goroutine (`JoinHandle::join`) counts as to wait for what it holds. (The
+//! machine tells of joins from the first use of a lock on; before, nobody holds anything.)
 //! None of them can ever go on, so this is reported on stderr when the last of them begins to wait, also
 //! while other goroutines run: each with its number and name, where it waits, and where what it waits for
 //! was taken. Then the program goes on, and these hang, as they would without the check.
 //!
-//! Not known to the search are waits for goroutines (`join`), channels, condition variables, semaphores and
-//! the like: nobody can say who would end those.
+//! Not known to the search are waits at the end of a `scope`, for branches of `gort::join`, for channels,
+//! condition variables, semaphores and the like: it is not known who would end those.
 //!
 //! # Why it is never wrong, but for one case
 //!
@@ -37,11 +39,12 @@ use std::panic::Location;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Instant;
 
+use gort_runtime::__private::{JoinWatch, watch_joins};
 use gort_runtime::waiter::{WaitFor, WaitReason, current_id};
 use gort_runtime::{Goroutine, current};
 
 pub(crate) use table::Hold;
-use table::{Held, Waits};
+use table::{Held, Target, Waits};
 
 const UNKNOWN: u8 = 0;
 const OFF: u8 = 1;
@@ -61,6 +64,9 @@ fn is_on() -> bool {
 #[cold]
 fn read_mode() -> bool {
     let on = std::env::var_os("GORT_CHECK").is_some_and(|value| value == "1");
+    if on {
+        watch_joins(&JOINS);
+    }
     MODE.store(if on { ON } else { OFF }, Ordering::Relaxed);
     on
 }
@@ -128,16 +134,26 @@ impl Owner {
         if !is_on() || deadline.is_some() {
             return None;
         }
-        let who = current();
-        let site = Location::caller();
-        let cycle =
-            table::wait(Waits { who: who.clone(), object: self.object(), hold, site, what: self.what });
-        if !cycle.is_empty() {
-            report::print(&cycle);
-        }
-        Some(Waiting(who))
+        let target = Target::Object { object: self.object(), hold, what: self.what };
+        Some(begin_wait(target, Location::caller()))
     }
 }
+
+/// The caller is about to wait: notes it, and reports the cycle that it closes, if it does.
+fn begin_wait(target: Target, site: &'static Location<'static>) -> Waiting {
+    let who = current();
+    let cycle = table::wait(Waits { who: who.clone(), target, site });
+    if !cycle.is_empty() {
+        report::print(&cycle);
+    }
+    Waiting(who)
+}
+
+/// Joins, as the machine tells of them.
+static JOINS: JoinWatch = JoinWatch {
+    begin: |whom, site| std::mem::forget(begin_wait(Target::End(whom.clone()), site)),
+    end: || table::go_on(&current()),
+};
 
 impl std::fmt::Debug for Owner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

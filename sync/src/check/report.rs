@@ -6,7 +6,7 @@ use std::io::Write as _;
 
 use gort_runtime::Goroutine;
 
-use super::table::Member;
+use super::table::{Member, Target};
 
 /// Prints a cycle to stderr, in one write.
 pub(super) fn print(cycle: &[Member]) {
@@ -21,15 +21,13 @@ fn text(cycle: &[Member]) -> String {
         let waits = &member.waits;
         let next = &cycle[(number + 1) % cycle.len()].waits.who;
         let next = if cycle.len() == 1 { "itself".to_owned() } else { name(next) };
-        let _ = writeln!(
-            text,
-            "    {} waits at {} for the {} at {:#x}, taken at {} by {next}",
-            name(&waits.who),
-            waits.site,
-            waits.what,
-            waits.object,
-            member.taken_at,
-        );
+        let _ = write!(text, "    {} waits at {} for ", name(&waits.who), waits.site);
+        let _ = match (&waits.target, member.taken_at) {
+            (Target::Object { what, object, .. }, Some(taken_at)) => {
+                writeln!(text, "the {what} at {object:#x}, taken at {taken_at} by {next}")
+            }
+            _ => writeln!(text, "the end of {next}"),
+        };
     }
     text
 }

@@ -27,28 +27,36 @@ pub(super) struct Held {
     pub(super) site: &'static Location<'static>,
 }
 
-/// Somebody waits for all to go away who hold the object in this way.
+/// Somebody waits.
 #[derive(Clone)]
 pub(super) struct Waits {
     pub(super) who: Goroutine,
-    pub(super) object: usize,
-    pub(super) hold: Hold,
+    pub(super) target: Target,
     pub(super) site: &'static Location<'static>,
-    pub(super) what: &'static str,
 }
 
-/// One of a cycle: it waits for something that the next one holds, the last for what the first holds.
+/// What for.
+#[derive(Clone)]
+pub(super) enum Target {
+    /// For all to go away who hold the object, which is called so, in this way.
+    Object { object: usize, hold: Hold, what: &'static str },
+    /// For the end of a goroutine.
+    End(Goroutine),
+}
+
+/// One of a cycle: it waits for the end of the next one, or for something that the next one holds; the last for
+/// the first.
 pub(super) struct Member {
     pub(super) waits: Waits,
     /// Where the next one has taken that.
-    pub(super) taken_at: &'static Location<'static>,
+    pub(super) taken_at: Option<&'static Location<'static>>,
 }
 
-/// One whom the search has reached: its place in `waiting`; by which step, through what that one waits for.
+/// One whom the search has reached: its place in `waiting`; by which step; where it took what that one waits for.
 struct Step {
     waiting: usize,
     from: usize,
-    held: usize,
+    taken_at: Option<&'static Location<'static>>,
 }
 
 struct Table {
@@ -137,29 +145,49 @@ fn add<T>(list: impl Fn(&mut Table) -> &mut Vec<T>, entry: T) {
 }
 
 impl Table {
-    /// From who waits to who holds that, if it waits too, and so on, breadth first, until `first` is
-    /// reached again. Allocates nothing: both lists have room for all who wait.
+    /// From who waits to whoever that one waits for, if it waits too, and so on, breadth first, until `first`
+    /// is reached again. Allocates nothing: both lists have room for all who wait.
     fn search(&self, first: &Goroutine, steps: &mut Vec<Step>, cycle: &mut Vec<Member>) {
         let Some(waiting) = self.place(first) else { return };
-        steps.push(Step { waiting, from: 0, held: 0 });
+        steps.push(Step { waiting, from: 0, taken_at: None });
         let mut at = 0;
         while at < steps.len() {
-            let waits = &self.waiting[steps[at].waiting];
-            for (number, held) in self.held.iter().enumerate() {
-                if held.object != waits.object || held.hold != waits.hold {
-                    continue;
+            let closed = match &self.waiting[steps[at].waiting].target {
+                Target::End(next) => self.reach(first, next, None, at, steps).then_some(None),
+                Target::Object { object, hold, .. } => {
+                    let mut holders =
+                        self.held.iter().filter(|held| held.object == *object && held.hold == *hold);
+                    let closing =
+                        holders.find(|held| self.reach(first, &held.who, Some(held.site), at, steps));
+                    closing.map(|held| Some(held.site))
                 }
-                if held.who == *first {
-                    self.trace(at, number, steps, cycle);
-                    return;
-                }
-                let Some(waiting) = self.place(&held.who) else { continue };
-                if steps.iter().all(|step| step.waiting != waiting) {
-                    steps.push(Step { waiting, from: at, held: number });
-                }
+            };
+            if let Some(taken_at) = closed {
+                self.trace(at, taken_at, steps, cycle);
+                return;
             }
             at += 1;
         }
+    }
+
+    /// Step `at` leads to `next`: true if that is `first`. Else the search goes on from there, if it waits.
+    fn reach(
+        &self,
+        first: &Goroutine,
+        next: &Goroutine,
+        taken_at: Option<&'static Location<'static>>,
+        at: usize,
+        steps: &mut Vec<Step>,
+    ) -> bool {
+        if next == first {
+            return true;
+        }
+        if let Some(waiting) = self.place(next)
+            && steps.iter().all(|step| step.waiting != waiting)
+        {
+            steps.push(Step { waiting, from: at, taken_at });
+        }
+        false
     }
 
     /// Where this one stands among those who wait.
@@ -167,16 +195,21 @@ impl Table {
         self.waiting.iter().position(|waits| waits.who == *who)
     }
 
-    /// The cycle whose last member was reached at step `at`, and waits for what `held` says.
-    fn trace(&self, mut at: usize, mut held: usize, steps: &[Step], cycle: &mut Vec<Member>) {
+    /// The cycle whose last member was reached at step `at`, and waits for what was taken there.
+    fn trace(
+        &self,
+        mut at: usize,
+        mut taken_at: Option<&'static Location<'static>>,
+        steps: &[Step],
+        cycle: &mut Vec<Member>,
+    ) {
         loop {
             let step = &steps[at];
-            let waits = self.waiting[step.waiting].clone();
-            cycle.push(Member { waits, taken_at: self.held[held].site });
+            cycle.push(Member { waits: self.waiting[step.waiting].clone(), taken_at });
             if at == 0 {
                 break;
             }
-            (at, held) = (step.from, step.held);
+            (at, taken_at) = (step.from, step.taken_at);
         }
         cycle.reverse();
     }
