@@ -5,9 +5,8 @@
 //! ```text
 //!  fault ── in the guard page of the stack or segment that the goroutine runs on?
 //!             yes: `fatal error: goroutine 7 "name" stack overflow`, backtrace, exit status 2
-//!             no:  the former handler; if that leaves the process to die of the signal, a line that names
-//!             the
-//!                  goroutine, its backtrace, and the instruction is repeated: the status is the signal's
+//!             no:  the former handler; if that leaves the process to die of the signal, a line that
+//!                  names the goroutine, its backtrace, and the instruction is repeated: the status is the signal's
 //! ```
 //!
 //! The handler itself writes what it knows, by `write(2)`. Names of functions it cannot have: the
