@@ -3,11 +3,12 @@
 //! A parser of nested brackets recurses once for each. Its input comes from outside, so its depth is
 //! somebody else's choice: here 100,000. Three goroutines parse it:
 //!
-//! - one with a larger stack (`Builder::stack_size`), reserved beforehand, of which memory is used as far as it
-//!   is touched;
-//! - one that wraps the recursive call in `gort::grow`, which goes on in a further segment when the stack ends;
-//! - one with neither. Its stack of 256 KiB ends after some thousand brackets. Below each stack lies a page that
-//!   nobody may touch, so the overflow is no silent corruption: the program ends, with status 2, and
+//! - one with a larger stack (`Builder::stack_size`), reserved beforehand, of which memory is used as far as
+//!   it is touched;
+//! - one that wraps the recursive call in `gort::grow`, which goes on in a further segment when the stack
+//!   ends;
+//! - one with neither. Its stack of 256 KiB ends after some thousand brackets. Below each stack lies a page
+//!   that nobody may touch, so the overflow is no silent corruption: the program ends, with status 2, and
 //!   says which goroutine it was, where it was created, and what it was about.
 //!
 //! usage: `cargo run --release --example overflow`

@@ -25,8 +25,8 @@ use crate::stack::Class;
 /// these as errors.
 ///
 /// A panic of `f` unwinds the new goroutine and no other. It is the error of [`JoinHandle::join`]; if nobody
-/// holds the handle any more, the runtime's [policy](crate::runtime::PanicPolicy) has it: the program goes on, or
-/// ends.
+/// holds the handle any more, the runtime's [policy](crate::runtime::PanicPolicy) has it: the program goes
+/// on, or ends.
 ///
 /// # Examples
 ///
@@ -142,7 +142,8 @@ impl Builder {
 
     /// The size of its stack in bytes: address space, of which memory is used as the stack grows into it.
     /// Rounded up to a power of two from 16 KiB to 1 GiB; 256 KiB if nobody says. What overflows it ends
-    /// the process, with a report that names the goroutine; [`grow`](crate::grow) is for recursion of unknown depth.
+    /// the process, with a report that names the goroutine; [`grow`](crate::grow) is for recursion of
+    /// unknown depth.
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack_bytes = Some(bytes);
         self

@@ -5,8 +5,8 @@
 //! ```text
 //!  fault ── in the guard page of the stack or segment that the goroutine runs on?
 //!             yes: `fatal error: goroutine 7 "name" stack overflow`, backtrace, exit status 2
-//!             no:  the former handler; if that leaves the process to die of the signal, a line that names the
-//!                  goroutine, its backtrace, and the instruction is repeated: the status is the signal's
+//!             no:  the former handler; if that leaves the process to die of the signal, a line that
+//!                  names the goroutine, its backtrace, and the instruction is repeated: the status is the signal's
 //! ```
 //!
 //! The handler itself writes what it knows, by `write(2)`. Names of functions it cannot have: the
@@ -23,7 +23,8 @@
 //!
 //! # Invariants
 //!
-//! 1. The handler allocates nothing, takes no lock, and touches only the goroutine beneath it, which stands still.
+//! 1. The handler allocates nothing, takes no lock, and touches only the goroutine beneath it, which stands
+//!    still.
 //! 2. One thread reports, once (`util::last_words`): others that fault meanwhile sleep in their handlers.
 //!    A fault within the report ends it.
 //! 3. The handler ends: each wait has a bound.

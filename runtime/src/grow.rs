@@ -26,8 +26,8 @@ const LARGEST_SEGMENT_BYTES: usize = 64 << 20;
 /// `f` may do everything that a goroutine may: suspend, panic, call `grow` again. On a thread that is no
 /// goroutine `f` is simply called: its stack is the operating system's affair.
 ///
-/// Without it, a stack that is too small is found out: the goroutine runs into the page below it, which nobody may
-/// touch, and the process ends with status 2 and a report that names the goroutine.
+/// Without it, a stack that is too small is found out: the goroutine runs into the page below it, which
+/// nobody may touch, and the process ends with status 2 and a report that names the goroutine.
 ///
 /// # Panics
 ///

@@ -21,9 +21,10 @@ use crate::sys::clock::NEVER;
 /// [`std::thread::Result`].
 pub type Result<T> = std::thread::Result<T>;
 
-/// The right to a goroutine's result. Dropping it detaches the goroutine, which goes on. If that has panicked, or
-/// panics later, the runtime's [policy](crate::runtime::PanicPolicy) says what follows: under
-/// [`Abort`](crate::runtime::PanicPolicy::Abort) dropping the handle of one that has panicked ends the process.
+/// The right to a goroutine's result. Dropping it detaches the goroutine, which goes on. If that has
+/// panicked, or panics later, the runtime's [policy](crate::runtime::PanicPolicy) says what follows: under
+/// [`Abort`](crate::runtime::PanicPolicy::Abort) dropping the handle of one that has panicked ends the
+/// process.
 ///
 /// The memory of an ended goroutine's stack (one page, for a light one) is kept until its handle is
 /// joined or dropped.

@@ -7,12 +7,13 @@
 //! one first, then does two things, both on goroutines only:
 //!
 //! - If the hook beneath is std's own, whose message names no more than the worker thread, it adds a line:
-//!   `in goroutine 7 "name", created at src/main.rs:10:5`. Who has a hook of their own formats panics themselves.
+//!   `in goroutine 7 "name", created at src/main.rs:10:5`. Who has a hook of their own formats panics
+//!   themselves.
 //! - Where the runtime's policy is `Abort`, it keeps the return addresses (`g::panicked`) until it is clear
 //!   whether anybody wants the result. Symbols are looked up only when the process ends.
 //!
-//! A hook runs on the stack of whoever panics, which may be 16 KiB, or nearly full; std's needs more, where it prints
-//! a backtrace. So the one beneath ours is given a further segment then (`grow`).
+//! A hook runs on the stack of whoever panics, which may be 16 KiB, or nearly full; std's needs more, where
+//! it prints a backtrace. So the one beneath ours is given a further segment then (`grow`).
 //!
 //! A hook that is installed later and does not call ours costs these two, nothing else: the policy holds
 //! all the same, for the root decides, and its report says that the stack is not known. So it is with panics
@@ -28,8 +29,8 @@
 //!
 //! Nothing unwinds: each panic ends the process with SIGABRT once the hook has run, whatever the policy is.
 //!
-//! *Rejected:* keeping the stack of each panic, whatever the policy: a program that catches its panics has no use
-//! for it. Asking std for the stack by `RUST_BACKTRACE`: it prints, and gives nothing back.
+//! *Rejected:* keeping the stack of each panic, whatever the policy: a program that catches its panics has
+//! no use for it. Asking std for the stack by `RUST_BACKTRACE`: it prints, and gives nothing back.
 //! One record for each panic in flight: only one that is caught while another one unwinds would
 //! show it, and costs a stack in a report.
 
@@ -53,7 +54,8 @@ use crate::util::last_words;
 /// Puts gort's hook around the one that is there, once.
 pub(crate) fn install_hook() {
     static INSTALLED: AtomicBool = AtomicBool::new(false);
-    // A panicking thread may not touch the hook: the next runtime will. Relaxed: std's own lock orders the rest.
+    // A panicking thread may not touch the hook: the next runtime will. Relaxed: std's own lock orders the
+    // rest.
     if std::thread::panicking() || INSTALLED.swap(true, Ordering::Relaxed) {
         return;
     }

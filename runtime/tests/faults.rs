@@ -1,5 +1,5 @@
-//! Overflowing stacks and other faults: the goroutine is named, and the exit status is what it has to be. Each in
-//! a child process, by its exit status and its text.
+//! Overflowing stacks and other faults: the goroutine is named, and the exit status is what it has to be.
+//! Each in a child process, by its exit status and its text.
 #![cfg(test)]
 
 mod fixture;

@@ -2,8 +2,8 @@
 //!
 //! # Invariants
 //!
-//! 1. A record is made by the goroutine, in the panic hook (with its stack as it was then) or at its root. It is
-//!    *final* once the panic has reached the root: until then somebody may catch it, and the record is of no
+//! 1. A record is made by the goroutine, in the panic hook (with its stack as it was then) or at its root.
+//!    It is *final* once the panic has reached the root: until then somebody may catch it, and the record is of no
 //!    further interest.
 //! 2. Whoever has the right to the goroutine's result takes the record with it (`g::done`): a dead goroutine
 //!    whose slot is free has none.

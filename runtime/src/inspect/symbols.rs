@@ -48,14 +48,15 @@ const GLUE: [&str; 8] = [
 const ROOT: &str = "gort_runtime::spawn::root";
 
 impl Symbols {
-    /// The frames of a stack that a reader wants to see, the innermost first: a function, and in a line of its
-    /// own where it stands.
+    /// The frames of a stack that a reader wants to see, the innermost first: a function, and in a line of
+    /// its own where it stands.
     pub(crate) fn text(&mut self, stack: &[usize]) -> String {
         let all = self.all(stack);
         text(&all[shown(&all)])
     }
 
-    /// As [`text`](Self::text), of a stack that was taken in the panic hook: from the function that has panicked.
+    /// As [`text`](Self::text), of a stack that was taken in the panic hook: from the function that has
+    /// panicked.
     pub(crate) fn text_of_panic(&mut self, stack: &[usize]) -> String {
         let all = self.all(stack);
         let panicked = &all[without_panic_machinery(&all)..];

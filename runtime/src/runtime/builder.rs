@@ -52,8 +52,8 @@ pub struct Builder {
 impl Builder {
     /// A runtime as the environment has it: `GOMAXPROCS` processors, `GORT_THREAD_LOCALS` (`worker`,
     /// `goroutine` or `fallback`), `GORT_PANIC` (`report` or `abort`), `GORT_REPORT_LEAKS` (`1` or `0`),
-    /// `GORT_SEED`. What this builder says goes before it. With `GORT_SCHEDTRACE=1000` it writes a line about its
-    /// scheduler, in Go's form, to the standard error stream each 1,000 ms.
+    /// `GORT_SEED`. What this builder says goes before it. With `GORT_SCHEDTRACE=1000` it writes a line
+    /// about its scheduler, in Go's form, to the standard error stream each 1,000 ms.
     pub fn new() -> Self {
         Builder::default()
     }
@@ -115,8 +115,8 @@ impl Builder {
     }
 
     /// Whether the goroutines that are left behind when the runtime stops are reported: those that have not
-    /// ended when [`run`](crate::run)'s function returns, or when a [`Runtime`] is dropped or shut down. Prints
-    /// to the standard error stream where they were created, in which state they were, and how many of
+    /// ended when [`run`](crate::run)'s function returns, or when a [`Runtime`] is dropped or shut down.
+    /// Prints to the standard error stream where they were created, in which state they were, and how many of
     /// each; nothing if there are none. Else what `GORT_REPORT_LEAKS` says, else no.
     ///
     /// (A [`scope`](crate::scope()) leaves nothing behind: it waits.)
@@ -208,8 +208,9 @@ impl Builder {
     /// # Errors
     ///
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a number of processors or a stack size out of
-    /// range, or an unknown word, also in the environment (`GOMAXPROCS=banana`); [`Unsupported`](io::ErrorKind::Unsupported)
-    /// for thread-locals that are not available; what the operating system says, if it gives no thread.
+    /// range, or an unknown word, also in the environment (`GOMAXPROCS=banana`);
+    /// [`Unsupported`](io::ErrorKind::Unsupported) for thread-locals that are not available; what the
+    /// operating system says, if it gives no thread.
     pub fn build(self) -> io::Result<Runtime> {
         start(self).map(|sched| Runtime { sched })
     }

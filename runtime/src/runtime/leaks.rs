@@ -1,12 +1,12 @@
 //! F9d. What a runtime leaves behind when it stops.
 //!
-//! A goroutine that has not ended then is stopped at its next runtime call and never unwound (Rule 4): what it
-//! owns is not dropped. In a program that is a habit (Go's); in a test or a library it is a leak, mostly of
-//! one that waits for ever. The report says where they were created: by place and state, with counts, in
+//! A goroutine that has not ended then is stopped at its next runtime call and never unwound (Rule 4): what
+//! it owns is not dropped. In a program that is a habit (Go's); in a test or a library it is a leak, mostly
+//! of one that waits for ever. The report says where they were created: by place and state, with counts, in
 //! an order that depends on nothing else.
 //!
-//! Called by whoever stops the runtime, just before: on a foreign thread, or on a goroutine of another runtime.
-//! It allocates.
+//! Called by whoever stops the runtime, just before: on a foreign thread, or on a goroutine of another
+//! runtime. It allocates.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -6,8 +6,8 @@
 //! 2. What was there before is known before the new handler can run. The action is asked for first, and
 //!    that answer serves until the exchange has told the exact one: a handler that somebody installs between
 //!    the two calls is in the second answer.
-//! 3. [`Chain::pass_on`] does what the kernel would have done without us: the former handler finds the mask that
-//!    it asked for, in the form that it asked for. (Two things are out of reach: it runs on the
+//! 3. [`Chain::pass_on`] does what the kernel would have done without us: the former handler finds the mask
+//!    that it asked for, in the form that it asked for. (Two things are out of reach: it runs on the
 //!    alternate stack also if it did not ask for it, and a system call is restarted as *our* flags say.)
 //!
 //! `take` is called by the start of a runtime; `pass_on` by handlers, on any thread.
@@ -29,7 +29,8 @@ pub(super) struct Chain {
     /// As the exchange said.
     exchanged: OnceLock<libc::sigaction>,
     /// Has a handler been called that wanted to be called once (`SA_RESETHAND`)? Then the action is the
-    /// default one from now on. (Not by giving the signal back: the fault that ends the process is still ours.)
+    /// default one from now on. (Not by giving the signal back: the fault that ends the process is still
+    /// ours.)
     reset: AtomicBool,
 }
 

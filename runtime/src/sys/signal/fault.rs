@@ -13,8 +13,8 @@
 //!
 //! 1. Installed once for the process, for both signals.
 //! 2. The exit status of a fault that is not ours is the signal's: we return, and the fault repeats itself.
-//! 3. A fault within the handler comes to the handler again (`SA_NODEFER`): its hooks see that they are nested,
-//!    and end the process. The former handler has the mask that it asked for (`chain`).
+//! 3. A fault within the handler comes to the handler again (`SA_NODEFER`): its hooks see that they are
+//!    nested, and end the process. The former handler has the mask that it asked for (`chain`).
 //!
 //! Runs on the alternate stack of the thread that has faulted.
 //!
