@@ -18,8 +18,8 @@ finite=(
     'panic_policies'
 )
 
-# Those that shall fail: exit status, name and arguments, then what the standard error stream must contain, a
-# text to each following word of the entry, between bars.
+# Those that shall fail: exit status, name and arguments; then, between bars, texts that the standard error
+# stream must contain.
 failing=(
     '2 overflow|"parser" stack overflow|overflow::parse|created at examples/overflow.rs'
     '2 deadlock|all goroutines are asleep - deadlock!|"husband" [park|"wife" [park'

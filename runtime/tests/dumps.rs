@@ -136,8 +136,7 @@ fn a_whole_dump_counts_as_num_goroutines_does() {
         assert_eq!(capped.matches("goroutine ").count(), 1_000, "capped");
         assert!(capped.contains("and 501 goroutines more:\n     501 created at runtime/tests/dumps.rs:"));
         let folded = written(&Dump::new().folded(true));
-        assert!(folded.contains(" [park"), "{folded}");
-        assert!(folded.contains(": 1500 with this stack\n") || blocks(&folded).len() > 2, "{folded}");
+        assert!(folded.contains(": 1500 with this stack\n"), "{folded}");
         let counted: usize = blocks(&folded)
             .iter()
             .map(|block| {
