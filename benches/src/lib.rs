@@ -11,7 +11,8 @@
 //! | `bare/w1` | gort under `migrate_unchecked`: goroutines change threads, a spawned child runs first |
 //! | `tokio/w1` | tokio's multi-thread runtime with 1 worker |
 //! | `tokio-ct/w1` | tokio's current-thread runtime, which has no other size |
-//! | `threads/w1` | std threads, all pinned to one core |
+//! | `threads/w1` | std threads, all pinned to one core; with std's channels, where channels are measured |
+//! | `crossbeam/w1`, `kanal/w1`, `flume/w1` | the same threads with these channels |
 //!
 //! and the same with `w2`: 2 processors, 2 workers, no pinning.
 
@@ -102,8 +103,13 @@ impl<'a, 'c> Peers<'a, 'c> {
 
     /// std threads. `measure` runs on a fresh thread; at 1 it and all that it spawns share one core.
     pub fn threads(&mut self, measure: impl Fn(u64) -> Duration + Sync) -> &mut Self {
+        self.threads_with("threads", measure)
+    }
+
+    /// As [`threads`](Self::threads), with another library's means, under its name.
+    pub fn threads_with(&mut self, name: &str, measure: impl Fn(u64) -> Duration + Sync) -> &mut Self {
         for &workers in &self.workers {
-            self.group.bench_function(format!("threads/w{workers}"), |bencher| {
+            self.group.bench_function(format!("{name}/w{workers}"), |bencher| {
                 bencher.iter_custom(|iterations| on_thread(workers == 1, || measure(iterations)));
             });
         }
