@@ -11,8 +11,9 @@
 //! | `bare/w1` | gort under `migrate_unchecked`: goroutines change threads, a spawned child runs first |
 //! | `tokio/w1` | tokio's multi-thread runtime with 1 worker |
 //! | `tokio-ct/w1` | tokio's current-thread runtime, which has no other size |
-//! | `threads/w1` | std threads, all pinned to one core |
-//! | `parking_lot/w1` | the same with `parking_lot`'s locks instead of std's |
+//! | `threads/w1` | std threads, all pinned to one core; with std's channels, where channels are measured |
+//! | `parking_lot/w1` | the same threads with `parking_lot`'s locks instead of std's |
+//! | `crossbeam/w1`, `kanal/w1`, `flume/w1` | the same threads with these channels |
 //!
 //! and the same with `w2`: 2 processors, 2 workers, no pinning.
 

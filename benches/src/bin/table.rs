@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use serde_json::Value;
 
 /// The columns, as the benches name their peers.
-const PEERS: [&str; 5] = ["gort", "bare", "tokio", "tokio-ct", "threads"];
+const PEERS: [&str; 8] = ["gort", "bare", "tokio", "tokio-ct", "threads", "crossbeam", "kanal", "flume"];
 
 /// One measurement, in ns for one operation.
 struct Figure {
