@@ -299,6 +299,11 @@ impl Contest<'_, '_> {
     }
 }
 
+/// All peers compute the same.
+fn check(expected: u64, result: u64) {
+    assert_eq!(black_box(result), expected);
+}
+
 const FIB: u64 = 27;
 const DEPTH: u32 = 24;
 const NUMBERS: usize = 10_000_000;
@@ -312,37 +317,39 @@ fn group<'c>(criterion: &'c mut Criterion, name: &str, elements: u64) -> Benchma
 fn main() {
     let mut criterion = gort_benches::criterion();
     let nothing = || {};
+    let (fib_expected, queens_expected) = (serial_fib(FIB), queens(Serial, Row::FIRST));
     Contest {
         group: group(&mut criterion, "fork_fib", serial_fib(FIB + 1) - 1),
-        serial: &|| _ = black_box(serial_fib(black_box(FIB))),
-        gort: &|| _ = black_box(fib(Gort, black_box(FIB))),
-        gort_then: Some(&|| _ = black_box(fib_then(black_box(FIB)))),
-        rayon: &|| _ = black_box(fib(Rayon, black_box(FIB))),
-        chili: &|scope| _ = black_box(fib_chili(scope, black_box(FIB))),
+        serial: &|| check(fib_expected, serial_fib(black_box(FIB))),
+        gort: &|| check(fib_expected, fib(Gort, black_box(FIB))),
+        gort_then: Some(&|| check(fib_expected, fib_then(black_box(FIB)))),
+        rayon: &|| check(fib_expected, fib(Rayon, black_box(FIB))),
+        chili: &|scope| check(fib_expected, fib_chili(scope, black_box(FIB))),
         prepare: &nothing,
     }
     .run();
 
     let tree = grow(DEPTH, 1);
     let tree = &*tree;
+    let sum_expected = sum(Serial, tree);
     Contest {
         group: group(&mut criterion, "fork_tree", (1 << DEPTH) - 1),
-        serial: &|| _ = black_box(sum(Serial, black_box(tree))),
-        gort: &|| _ = black_box(sum(Gort, black_box(tree))),
-        gort_then: Some(&|| _ = black_box(sum_then(black_box(tree)))),
-        rayon: &|| _ = black_box(sum(Rayon, black_box(tree))),
-        chili: &|scope| _ = black_box(sum_chili(scope, black_box(tree))),
+        serial: &|| check(sum_expected, sum(Serial, black_box(tree))),
+        gort: &|| check(sum_expected, sum(Gort, black_box(tree))),
+        gort_then: Some(&|| check(sum_expected, sum_then(black_box(tree)))),
+        rayon: &|| check(sum_expected, sum(Rayon, black_box(tree))),
+        chili: &|scope| check(sum_expected, sum_chili(scope, black_box(tree))),
         prepare: &nothing,
     }
     .run();
 
     Contest {
         group: group(&mut criterion, "fork_nqueens", queens(Serial, Row::FIRST)),
-        serial: &|| _ = black_box(queens(Serial, black_box(Row::FIRST))),
-        gort: &|| _ = black_box(queens(Gort, black_box(Row::FIRST))),
+        serial: &|| check(queens_expected, queens(Serial, black_box(Row::FIRST))),
+        gort: &|| check(queens_expected, queens(Gort, black_box(Row::FIRST))),
         gort_then: None,
-        rayon: &|| _ = black_box(queens(Rayon, black_box(Row::FIRST))),
-        chili: &|scope| _ = black_box(queens_chili(scope, black_box(Row::FIRST))),
+        rayon: &|| check(queens_expected, queens(Rayon, black_box(Row::FIRST))),
+        chili: &|scope| check(queens_expected, queens_chili(scope, black_box(Row::FIRST))),
         prepare: &nothing,
     }
     .run();
