@@ -103,7 +103,7 @@ fn assert_seen(text: &str) {
     assert_eq!(parked_stack.matches("the_function_that_waits").count(), 4, "{text}");
     assert!(parked_stack.contains("gort_runtime::goroutine::park"), "{text}");
     for stack in [main_stack, parked_stack] {
-        assert!(!stack.contains("stack_init_trampoline") && !stack.contains("execute"), "{text}");
+        assert!(!stack.contains("coro::jump::first") && !stack.contains("execute"), "{text}");
     }
     assert!(text.contains("there is no goroutine 4711"), "{text}");
     assert!(text.contains("ended well") && text.contains("exited normally"), "{text}");
