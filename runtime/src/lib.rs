@@ -64,6 +64,8 @@ mod spawn;
 #[cfg(not(loom))]
 mod stack;
 #[cfg(not(loom))]
+mod standstill;
+#[cfg(not(loom))]
 mod sys;
 #[cfg(not(loom))]
 mod sysmon;

@@ -35,6 +35,9 @@ pub(crate) const DUMP: u32 = 2;
 /// A goroutine has faulted: its backtrace is wanted (`fault`).
 pub(crate) const FAULT: u32 = 4;
 
+/// A thread stands still (`standstill`).
+pub(crate) const STANDSTILL: u32 = 8;
+
 /// What was asked for and is not begun. A futex.
 static ASKED: AtomicU32 = AtomicU32::new(0);
 

@@ -13,6 +13,7 @@
 //! 5. *Looks for a deadlock*, while everything is idle (`deadlock`).
 //! 6. *Sets the coarse clock* (`sys::clock`), and prints a line about the scheduler now and then, if
 //!    `GORT_SCHEDTRACE` says so (`schedtrace`).
+//! 7. *Looks for threads that stand still* beneath goroutines that are bound to them (`standstill`).
 //!
 //! It ticks each 10 ms, each 2 ms while somebody waits behind a P that makes no call; when everything has
 //! been idle for [`IDLE_TICKS`] and there is nothing left to trim, it sleeps until an M is woken. (While a
@@ -40,6 +41,7 @@ use crate::sched::Sched;
 use crate::sched::ready::ready;
 use crate::schedtrace::Trace;
 use crate::stack::{self, Where};
+use crate::standstill;
 use crate::sys::threads::AtWork;
 use crate::sys::{clock, futex, signal};
 
@@ -86,6 +88,7 @@ struct Seen {
     ticks: u64,
     slices: u64,
     slice_since_ns: u64,
+    standstill: standstill::Watch,
 }
 
 /// The thread's body.
@@ -173,8 +176,10 @@ fn watch(sched: &'static Sched, p: &'static P, seen: &mut Seen, now_ns: u64) -> 
     // SAFETY: null or the head of an M, which is never freed.
     let Some(m) = (unsafe { M::of_head(p.m.load(Ordering::Relaxed)) }) else { return false };
     let private = p.private_len() != 0;
-    let others_wait =
-        private || m.local_len() != 0 || !m.remote.is_empty() || p.has_shared() || !sched.injector.is_empty();
+    if sched.settings.report_standstill {
+        seen.standstill.look(m, !stuck, now_ns);
+    }
+    let others_wait = private || m.has_others_waiting() || p.has_shared() || !sched.injector.is_empty();
     let slice_over = now_ns.saturating_sub(seen.slice_since_ns) >= TICK_NS;
     if others_wait && slice_over {
         p.ask(p::SLICE);

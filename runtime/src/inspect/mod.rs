@@ -23,6 +23,7 @@
 pub(crate) mod collect;
 pub(crate) mod info;
 pub(crate) mod machine;
+pub(crate) mod standstill;
 pub(crate) mod symbols;
 pub(crate) mod text;
 

@@ -56,6 +56,22 @@ pub(crate) fn of_runtimes(scheds: &[&'static Sched], style: Style) -> String {
     writer.text
 }
 
+/// A block for each goroutine of a scene.
+pub(super) fn of_scene(scene: &Scene) -> String {
+    let style = Style { folded: false, whole: true };
+    let mut writer = Writer { text: String::new(), style, symbols: Symbols::default(), blocks: 0 };
+    writer.scene(scene);
+    writer.text
+}
+
+/// `goroutines 3, 4, 5`, or `goroutine 3`; of many, the first ones and how many more.
+pub(super) fn numbers(ids: &[u64]) -> String {
+    let shown: Vec<String> = ids.iter().take(MOST_NUMBERS).map(u64::to_string).collect();
+    let more = ids.len().saturating_sub(MOST_NUMBERS);
+    let more = if more > 0 { format!(", ... ({more} more)") } else { String::new() };
+    format!("{} {}{more}", if ids.len() == 1 { "goroutine" } else { "goroutines" }, shown.join(", "))
+}
+
 struct Writer {
     text: String,
     style: Style,
@@ -94,18 +110,10 @@ impl Writer {
 
     fn head(&mut self, block: &[&Seen]) {
         let first = block[0];
-        if let [one] = block {
-            let _ = write!(self.text, "goroutine {}", one.id);
-            if let Some(name) = &one.name {
-                let _ = write!(self.text, " {name:?}");
-            }
-        } else {
-            let numbers: Vec<String> =
-                block.iter().take(MOST_NUMBERS).map(|seen| seen.id.to_string()).collect();
-            let _ = write!(self.text, "goroutines {}", numbers.join(", "));
-            if block.len() > MOST_NUMBERS {
-                let _ = write!(self.text, ", ... ({} more)", block.len() - MOST_NUMBERS);
-            }
+        let ids: Vec<u64> = block.iter().map(|seen| seen.id).collect();
+        self.text.push_str(&numbers(&ids));
+        if let [Seen { name: Some(name), .. }] = block {
+            let _ = write!(self.text, " {name:?}");
         }
         let _ = write!(self.text, " [{}", words(first));
         // What they do not all have in common is left out.

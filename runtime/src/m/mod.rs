@@ -64,6 +64,8 @@ mod record {
         /// (`sched::linger`).
         pub(crate) patience: Cell<u32>,
         pub(crate) next_patience: Cell<u32>,
+        /// Sysmon has found that its thread stands still; the reporter takes it back (`standstill`).
+        pub(crate) stands_still: AtomicBool,
         /// Its scheduler.
         pub(crate) owner: Owner,
         /// Its thread, 0 before it has started.
@@ -108,6 +110,7 @@ mod record {
                 patience: Cell::new(0),
                 next_patience: Cell::new(1),
                 owner,
+                stands_still: AtomicBool::new(false),
                 tid: AtomicI32::new(0),
                 idle_next: AtomicPtr::new(ptr::null_mut()),
                 idle_prev: AtomicPtr::new(ptr::null_mut()),
@@ -272,6 +275,11 @@ mod record {
         /// Is it idle, or on its way to be, as anybody sees it?
         pub(crate) fn is_available(&'static self) -> bool {
             self.word.is_idle() || (self.word.is_running() && self.p().is_none())
+        }
+
+        /// Are goroutines that are bound to it ready, but for the one that it runs? As anybody sees it.
+        pub(crate) fn has_others_waiting(&self) -> bool {
+            self.local_len() != 0 || !self.remote.is_empty()
         }
 
         /// How many bound goroutines are ready in its local queue, as anybody sees it.

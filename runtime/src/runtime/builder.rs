@@ -44,6 +44,7 @@ pub struct Builder {
     order: SpawnOrder,
     panic_policy: Option<PanicPolicy>,
     report_leaks: Option<bool>,
+    report_standstill: Option<bool>,
     seed: Option<u64>,
     on_deadlock: DeadlockAction,
     dump_signal: DumpSignal,
@@ -51,7 +52,7 @@ pub struct Builder {
 
 impl Builder {
     /// A runtime as the environment has it: `GOMAXPROCS` processors, `GORT_THREAD_LOCALS` (`worker`,
-    /// `goroutine` or `fallback`), `GORT_PANIC` (`report` or `abort`), `GORT_REPORT_LEAKS` (`1` or `0`),
+    /// `goroutine` or `fallback`), `GORT_PANIC` (`report` or `abort`), `GORT_REPORT_LEAKS` and `GORT_REPORT_STANDSTILL` (`1` or `0`),
     /// `GORT_SEED`. What this builder says goes before it. With `GORT_SCHEDTRACE=1000` it writes a line
     /// about its scheduler, in Go's form, to the standard error stream each 1,000 ms.
     pub fn new() -> Self {
@@ -122,6 +123,18 @@ impl Builder {
     /// (A [`scope`](crate::scope()) leaves nothing behind: it waits.)
     pub fn report_leaks(mut self, report: bool) -> Self {
         self.report_leaks = Some(report);
+        self
+    }
+
+    /// Shall a thread be reported that has been blocked for a second while goroutines that have started on it
+    /// are ready? Else what `GORT_REPORT_STANDSTILL` says (`1` or `0`), else yes.
+    ///
+    /// By default a goroutine stays on the thread on which it has started
+    /// ([`ThreadLocals`]): another goroutine that blocks that thread, by a lock of `std`'s or a system call, holds it up,
+    /// perhaps for ever. The report, once for each such time, goes to the standard error stream and names both:
+    /// the one that blocks, with its stack, and those that wait for the thread. The program goes on.
+    pub fn report_standstill(mut self, report: bool) -> Self {
+        self.report_standstill = Some(report);
         self
     }
 
@@ -244,6 +257,10 @@ impl Builder {
             Some(report) => report,
             None => choice_from_env("GORT_REPORT_LEAKS", &SWITCH)?.unwrap_or_default(),
         };
+        let report_standstill = match self.report_standstill {
+            Some(report) => report,
+            None => choice_from_env("GORT_REPORT_STANDSTILL", &SWITCH)?.unwrap_or(true),
+        };
         Ok(Settings {
             procs,
             mode,
@@ -252,6 +269,7 @@ impl Builder {
             class,
             panic_policy,
             report_leaks,
+            report_standstill,
             seed,
             on_deadlock: self.on_deadlock,
             trace_every_ns: config::trace_every_from_env()?.map_or(0, |every| every.as_nanos() as u64),

@@ -2,10 +2,12 @@
 
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
+use std::sync::atomic::Ordering;
 use std::thread;
 
 use crate::deadlock;
 use crate::fault;
+use crate::inspect::standstill;
 use crate::inspect::text::{self, Style};
 use crate::report;
 use crate::sched::{DeadlockAction, Sched, registry};
@@ -34,12 +36,25 @@ pub(super) fn make(asked: u32) {
         let text = text::of_runtimes(&registry::running(), STYLE);
         sys::complain(if text.is_empty() { "no goroutines\n" } else { &text });
     }
+    if asked & report::STANDSTILL != 0 {
+        registry::running().into_iter().for_each(tell_standstill);
+    }
     if asked & report::DEADLOCK != 0 {
         for sched in registry::all() {
             tell(sched);
         }
         if deadlock::all_asleep() {
             die();
+        }
+    }
+}
+
+/// Reports the threads of a runtime that sysmon has found to stand still.
+fn tell_standstill(sched: &'static Sched) {
+    // Relaxed: `ask` has published it.
+    for m in sched.ms().filter(|m| m.stands_still.swap(false, Ordering::Relaxed)) {
+        if let Some(text) = standstill::report(sched, m) {
+            sys::complain(&text);
         }
     }
 }
@@ -67,7 +82,7 @@ fn die() -> ! {
 /// Writes out what is left in the buffer of std's standard output. On a thread of its own, for which we do
 /// not wait long: a goroutine that sleeps may hold the lock.
 fn flush_stdout() {
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::AtomicU32;
     static DONE: AtomicU32 = AtomicU32::new(0);
     let flush = || {
         let _ = io::Write::flush(&mut io::stdout());

@@ -113,6 +113,8 @@ mod record {
         pub(crate) panic_policy: PanicPolicy,
         /// Are goroutines that are left behind reported?
         pub(crate) report_leaks: bool,
+        /// Are threads reported that stand still beneath goroutines that are bound to them?
+        pub(crate) report_standstill: bool,
         /// Where random choices begin.
         pub(crate) seed: u64,
         /// What to do when all goroutines are asleep.
