@@ -66,7 +66,8 @@ use crate::sys::clock;
 use crate::util::abort::AbortOnUnwind;
 use crate::util::rng::Rng;
 
-pub use crate::util::lock::{Guard, Lock, RawLock, Section};
+pub use crate::util::lock::{Guard, Lock, Section};
+pub use crate::util::raw_lock::RawLock;
 
 /// How a [`wait`] ended.
 #[must_use]

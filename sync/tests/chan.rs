@@ -138,7 +138,7 @@ fn a_close_from_either_end_wakes_all_who_wait() {
 
 /// Sometimes all of them, sometimes half.
 fn share(waiters: usize, round: usize) -> usize {
-    if round % 3 == 0 { waiters / 2 } else { waiters }
+    if round.is_multiple_of(3) { waiters / 2 } else { waiters }
 }
 
 #[test]

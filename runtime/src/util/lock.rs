@@ -41,56 +41,6 @@ impl Section {
     }
 }
 
-/// The word of a [`Lock`] by itself, for who keeps many locks within one [`Section`].
-#[derive(Debug, Default)]
-pub struct RawLock(AtomicU32);
-
-impl RawLock {
-    /// A free lock.
-    pub const fn new() -> Self {
-        RawLock(AtomicU32::new(0))
-    }
-
-    /// Waits for the lock. The section must last until [`unlock`](Self::unlock).
-    #[inline]
-    pub fn lock(&self, _: &Section) {
-        // Acquire: pairs with the Release in `unlock`.
-        if self.0.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
-            self.lock_contended();
-        }
-    }
-
-    #[cold]
-    fn lock_contended(&self) {
-        for _ in 0..SPINS {
-            std::hint::spin_loop();
-            // Acquire: pairs with the Release in `unlock`.
-            if self.0.load(Ordering::Relaxed) == 0
-                && self.0.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok()
-            {
-                return;
-            }
-        }
-        // Acquire: pairs with the Release in `unlock`. We take the lock as "contended", for others may
-        // sleep: at worst one needless wake.
-        while self.0.swap(2, Ordering::Acquire) != 0 {
-            futex::wait(&self.0, 2);
-        }
-    }
-
-    /// Frees the lock, which the caller holds. (A caller that does not hold it breaks whoever does, but no
-    /// memory: what stands behind the lock is guarded by who owns both.)
-    #[inline]
-    pub fn unlock(&self) {
-        // Release: pairs with the Acquires above. The word's address only names the futex from here on:
-        // the lock may be gone by the time of the wake.
-        let word: *const AtomicU32 = &self.0;
-        if self.0.swap(0, Ordering::Release) == 2 {
-            futex::wake(word, 1);
-        }
-    }
-}
-
 /// A value under a lock, for the inside of a primitive: short sections of a few instructions.
 ///
 /// While it is held no signal stops the holder, so waiters wait no longer than the kernel keeps one running
@@ -98,11 +48,11 @@ impl RawLock {
 /// nor allocate, free or run foreign code. Waiters spin for a moment, then block their *thread*. Not
 /// poisoned by a panic.
 pub struct Lock<T> {
-    raw: RawLock,
+    word: AtomicU32,
     value: UnsafeCell<T>,
 }
 
-// SAFETY: the raw lock lets one thread at a time reach the value, which may move between threads.
+// SAFETY: the word lets one thread at a time reach the value, which may move between threads.
 unsafe impl<T: Send> Send for Lock<T> {}
 // SAFETY: as above; a shared lock hands out one `&mut T` at a time.
 unsafe impl<T: Send> Sync for Lock<T> {}
@@ -110,21 +60,42 @@ unsafe impl<T: Send> Sync for Lock<T> {}
 impl<T> Lock<T> {
     /// A free lock.
     pub const fn new(value: T) -> Self {
-        Lock { raw: RawLock::new(), value: UnsafeCell::new(value) }
+        Lock { word: AtomicU32::new(0), value: UnsafeCell::new(value) }
     }
 
     /// Waits for the lock and enters a no-preempt section.
     #[inline]
     pub fn lock(&self) -> Guard<'_, T> {
         let section = Section::enter();
-        self.raw.lock(&section);
+        // Acquire: pairs with the Release in `Guard::drop`.
+        if self.word.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            self.lock_contended();
+        }
         Guard { lock: self, _section: section }
+    }
+
+    #[cold]
+    fn lock_contended(&self) {
+        for _ in 0..SPINS {
+            std::hint::spin_loop();
+            // Acquire: pairs with the Release in `Guard::drop`.
+            if self.word.load(Ordering::Relaxed) == 0
+                && self.word.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok()
+            {
+                return;
+            }
+        }
+        // Acquire: pairs with the Release in `Guard::drop`. We take the lock as "contended", for others
+        // may sleep: at worst one needless wake.
+        while self.word.swap(2, Ordering::Acquire) != 0 {
+            futex::wait(&self.word, 2);
+        }
     }
 }
 
 impl<T> fmt::Debug for Lock<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lock").field("raw", &self.raw).finish_non_exhaustive()
+        f.debug_struct("Lock").field("word", &self.word).finish_non_exhaustive()
     }
 }
 
@@ -157,6 +128,11 @@ impl<T> DerefMut for Guard<'_, T> {
 
 impl<T> Drop for Guard<'_, T> {
     fn drop(&mut self) {
-        self.lock.raw.unlock();
+        // Release: pairs with the Acquires in `lock`. The word's address only names the futex from here
+        // on: the lock may be gone by the time of the wake.
+        let word: *const AtomicU32 = &self.lock.word;
+        if self.lock.word.swap(0, Ordering::Release) == 2 {
+            futex::wake(word, 1);
+        }
     }
 }
