@@ -22,6 +22,8 @@
 //! 5. A handle names (G, birth); `Unpark::birth` tells whether it is still that goroutine.
 
 pub(crate) mod done;
+#[cfg(all(test, loom))]
+mod listed;
 #[cfg(not(loom))]
 pub(crate) mod panicked;
 pub(crate) mod state;

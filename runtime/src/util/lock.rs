@@ -61,7 +61,7 @@ impl RawLock {
     }
 
     /// Waits for the lock. The section must last until [`unlock`](Self::unlock).
-    #[inline]
+    #[inline(always)]
     pub fn lock(&self, _: &Section) {
         // Acquire: pairs with the Release in `unlock`.
         if self.0.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
@@ -89,7 +89,7 @@ impl RawLock {
 
     /// Frees the lock, which the caller holds. (A caller that does not hold it breaks whoever does, but no
     /// memory: what stands behind the lock is guarded by who owns both.)
-    #[inline]
+    #[inline(always)]
     pub fn unlock(&self) {
         // Release, twice: pairs with the Acquires above. (Relaxed: only who sleeps depends on the look.)
         if self.0.load(Ordering::Relaxed) == 1 {
