@@ -19,6 +19,8 @@ need_cargo
 crates=('gort .' 'gort-runtime runtime' 'gort-sync sync')
 stress_function='^[[:space:]]*(pub )?fn stress(_[a-z0-9_]*)?[(]'
 
+# Each test shares so many seconds among its settings.
+export GORT_STRESS_SECONDS=${GORT_STRESS_SECONDS:-5}
 export CARGO_PROFILE_RELEASE_LTO=off
 export CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 export CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true

@@ -3,7 +3,6 @@
 //! promise on the way. It takes a few seconds.
 //!
 //! What depends on chance or on the machine (who ran where, how long it took) is printed and not asserted.
-//! Times stand beside what std threads take for the same in the same run.
 //!
 //! usage: `cargo run --release --example tour`
 
@@ -22,7 +21,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use gort::chan;
 use gort::runtime::{self, SpawnOrder};
+use gort::sync::{Semaphore, WaitGroup};
 
 const USAGE: &str = "tour";
 
@@ -36,6 +37,11 @@ fn main() -> io::Result<()> {
     panics();
     borrowing();
     a_hundred_thousand();
+    channels();
+    select();
+    locks();
+    forks();
+    looking();
     parking();
     sleeping();
     yielding()?;
@@ -44,7 +50,6 @@ fn main() -> io::Result<()> {
     who_ran_where()?;
     orders()?;
     more_processors()?;
-    prices();
     information()?;
     println!();
     println!("That was the tour.");
@@ -158,6 +163,138 @@ fn a_hundred_thousand() {
     let sum: usize = handles.into_iter().map(|handle| handle.join().expect("no panic")).sum();
     println!("all have been woken and joined; {} is left, which is main", gort::num_goroutines());
     assert_eq!((sum, gort::num_goroutines()), (MANY * (MANY - 1) / 2, 1));
+}
+
+/// Values go through a channel in order; it ends when all its senders are gone, or somebody closes it.
+fn channels() {
+    section("Channels");
+    let (give, numbers) = chan::bounded(0);
+    let (answer, squares) = chan::bounded(4);
+    for _ in 0..3 {
+        let (numbers, answer) = (numbers.clone(), answer.clone());
+        gort::go! {
+            for n in numbers {
+                answer.send(n * n).expect("main receives");
+            }
+        }
+    }
+    gort::go! {
+        for n in 1..=100_u64 {
+            give.send(n).expect("three receive");
+        }
+    }
+    // Else the squares never end.
+    drop(answer);
+    let sum: u64 = squares.iter().sum();
+    println!("three goroutines have squared what a fourth has sent, and main has added it up: {sum}");
+    assert_eq!(sum, 338_350);
+
+    let (stop, stopped) = chan::bounded::<()>(0);
+    let waiting: Vec<_> = (0..5).map(|_| stopped.clone()).map(|rx| gort::spawn(move || rx.recv())).collect();
+    stop.close();
+    let ended = waiting.into_iter().map(|waiter| waiter.join().expect("no panic"));
+    println!("a closed channel lets all go on who wait for it: {} did", ended.filter(Result::is_err).count());
+}
+
+/// Whichever is ready first; or nothing, after a while.
+fn select() {
+    section("Select");
+    let (slow, late) = chan::bounded(0);
+    let (fast, soon) = chan::bounded(0);
+    let (forward, forwarded) = chan::bounded(1);
+    gort::go! {
+        gort::sleep(Duration::from_millis(30));
+        let _nobody_may_wait_any_more = slow.send("the slow one");
+    }
+    gort::go! {
+        fast.send("the fast one").expect("main waits");
+    }
+    let first = gort::select! {
+        recv(late) -> word => word,
+        recv(soon) -> word => word,
+    };
+    println!("{} came first", first.expect("both are alive"));
+    gort::select! {
+        recv(late) -> word => println!("then {}", word.expect("it is alive")),
+        default(Duration::from_millis(1)) => println!("the other one did not come within a millisecond"),
+    }
+    gort::select! {
+        send(forward, 7) -> sent => sent.expect("its other end is here"),
+        default => panic!("there is room"),
+    }
+    assert_eq!(forwarded.recv(), Ok(7));
+}
+
+/// Locks that block goroutines, not threads; and others to wait for one another.
+fn locks() {
+    section("Locks and groups");
+    let (total, group) = (Arc::new(gort::sync::Mutex::new(0)), WaitGroup::new());
+    for n in 1..=1000_u64 {
+        let total = Arc::clone(&total);
+        group.go(move || {
+            let mut total = total.lock();
+            // Held while others run: no harm.
+            gort::yield_now();
+            *total += n;
+        });
+    }
+    group.wait();
+    println!("a thousand goroutines have added to one number: {}", *total.lock());
+    assert_eq!(*total.lock(), 500_500);
+
+    let (permits, most, now) = (Semaphore::new(3), AtomicUsize::new(0), AtomicUsize::new(0));
+    gort::scope(|scope| {
+        for _ in 0..50 {
+            scope.spawn(|| {
+                let _permit = permits.acquire();
+                most.fetch_max(now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+                gort::sleep(Duration::from_micros(100));
+                now.fetch_sub(1, Ordering::Relaxed);
+            });
+        }
+    });
+    println!(
+        "of fifty with three permits, at most {} were in at the same time",
+        most.load(Ordering::Relaxed)
+    );
+    assert!(most.into_inner() <= 3);
+}
+
+/// A second branch that nobody asks for is a plain call; if another processor is idle, it takes the oldest.
+fn forks() {
+    section("Fork and join");
+    fn sum(numbers: &[u64]) -> u64 {
+        if let [number] = numbers {
+            return *number;
+        }
+        let (left, right) = numbers.split_at(numbers.len() / 2);
+        gort::join_then(|| sum(left), || sum(right), |left, right| left + right)
+    }
+    let mut numbers: Vec<u64> = (0..200_000).rev().collect();
+    println!("a join at every level: the sum is {}", sum(&numbers));
+    assert_eq!(sum(&numbers), 199_999 * 100_000);
+    gort::par_sort_unstable_by(&mut numbers, u64::cmp);
+    println!("sorted by several: {:?} ... {:?}", &numbers[..3], &numbers[199_997..]);
+    assert!(numbers.is_sorted());
+}
+
+/// What does everybody do? A program may ask at any time; Ctrl-\\ asks from outside.
+fn looking() {
+    section("Looking");
+    let (keep, kept) = chan::bounded::<()>(0);
+    let sleeper = gort::Builder::new().name("sleeper").spawn(move || kept.recv());
+    let sleeper = sleeper.expect("there is memory for one more");
+    let waits = || gort::inspect::goroutines().iter().any(|g| g.wait_reason == Some("chan receive"));
+    while !waits() {
+        gort::yield_now();
+    }
+    let mut dump = Vec::new();
+    gort::inspect::dump(&mut dump).expect("a Vec takes all");
+    let dump = String::from_utf8_lossy(&dump).into_owned();
+    let head = dump.lines().find(|line| line.contains("\"sleeper\"")).expect("it is there");
+    println!("of the dump, one line: {head}");
+    drop(keep);
+    let _closed = sleeper.join().expect("no panic");
 }
 
 /// `park` waits for an `unpark`; one that comes before is not lost.
@@ -404,76 +541,6 @@ fn more_processors() -> io::Result<()> {
     })?;
     assert!(runtime.shutdown_timeout(STOP_LIMIT), "the runtime stops");
     Ok(())
-}
-
-/// gort beside std threads, in one run. The benches do this with more care, and with other peers.
-fn prices() {
-    section("Prices");
-    println!("{:<28}{:>14}{:>14}{:>10}", "ns", "goroutines", "threads", "ratio");
-    let print = |what: &str, ours: f64, theirs: f64| {
-        println!("{what:<28}{ours:>14.0}{theirs:>14.0}{:>9.0}x", theirs / ours);
-    };
-    print(
-        "spawn one and join it",
-        each(100_000, || drop(gort::spawn(|| black_box(1)).join())),
-        each(2_000, || drop(thread::spawn(|| black_box(1)).join())),
-    );
-    print("pass a ball and get it back", goroutines_pass(100_000), threads_pass(5_000));
-}
-
-/// ns for each of so many calls.
-fn each(times: u32, f: impl Fn()) -> f64 {
-    let start = Instant::now();
-    (0..times).for_each(|_| f());
-    start.elapsed().as_nanos() as f64 / f64::from(times)
-}
-
-/// ns for a ball to go to another goroutine and come back.
-fn goroutines_pass(times: u32) -> f64 {
-    let balls = Arc::new(AtomicUsize::new(0));
-    let (thrown, me) = (Arc::clone(&balls), gort::current());
-    let partner = gort::spawn(move || return_balls(&thrown, times, gort::park, || me.unpark()));
-    let other = partner.goroutine();
-    let price = pass_balls(&balls, times, gort::park, || other.unpark());
-    partner.join().expect("no panic");
-    price
-}
-
-/// The same with threads: both are started here, for main's own thread has goroutines to run.
-#[expect(clippy::disallowed_methods, reason = "what is compared is how threads park")]
-fn threads_pass(times: u32) -> f64 {
-    let passer = thread::spawn(move || {
-        let balls = Arc::new(AtomicUsize::new(0));
-        let (thrown, me) = (Arc::clone(&balls), thread::current());
-        let partner = thread::spawn(move || return_balls(&thrown, times, thread::park, || me.unpark()));
-        let other = partner.thread().clone();
-        let price = pass_balls(&balls, times, thread::park, || other.unpark());
-        partner.join().expect("no panic");
-        price
-    });
-    passer.join().expect("no panic")
-}
-
-fn pass_balls(balls: &AtomicUsize, times: u32, park: fn(), unpark_other: impl Fn()) -> f64 {
-    let thrown = Cell::new(0);
-    each(times, || {
-        thrown.set(thrown.get() + 2);
-        balls.fetch_add(1, Ordering::Release);
-        unpark_other();
-        while balls.load(Ordering::Acquire) < thrown.get() {
-            park();
-        }
-    })
-}
-
-fn return_balls(balls: &AtomicUsize, times: u32, park: fn(), unpark_other: impl Fn()) {
-    for round in 0..times as usize {
-        while balls.load(Ordering::Acquire) < 2 * round + 1 {
-            park();
-        }
-        balls.fetch_add(1, Ordering::Release);
-        unpark_other();
-    }
 }
 
 /// What a runtime tells about itself.
