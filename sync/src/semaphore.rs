@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::{Duration, Instant};
 
 use gort_runtime::waiter::WaitReason;
@@ -278,3 +279,7 @@ impl fmt::Debug for Permit<'_> {
         f.debug_struct("Permit").field("n", &self.n).finish_non_exhaustive()
     }
 }
+
+// No panic leaves it half changed: no code of others runs while it changes.
+impl UnwindSafe for Semaphore {}
+impl RefUnwindSafe for Semaphore {}
