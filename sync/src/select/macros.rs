@@ -44,9 +44,9 @@
 /// instant, `default(timeout)` if none has become ready within the time. Without arms, or if all channels
 /// are [`never`](crate::chan::never) ones, it waits for ever.
 ///
-/// All operands are evaluated once, in the order in which they stand, before waiting: also those of arms that
-/// are not chosen, whose values are dropped at the end. Channel operands may be ends, references to ends, or
-/// what derefs to an end.
+/// All operands are evaluated once, in the order in which they stand, the timeout last, before waiting: also
+/// those of arms that are not chosen, whose values are dropped at the end. Channel operands may be ends,
+/// references to ends, or what derefs to an end.
 ///
 /// The commas behind blocks, and behind the last arm, may be left out. The value of the body is the value of
 /// the macro.
