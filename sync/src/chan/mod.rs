@@ -5,7 +5,7 @@
 //! | [`bounded(n)`](bounded) | up to `n` values | while it is full |
 //! | [`bounded(0)`](bounded) | nothing: *rendezvous* | until a receiver takes the value |
 //! | [`unbounded()`](unbounded) | as many as memory holds | never |
-//! | [`never()`](never) | nothing | for ever, and so does a receive |
+//! | [`never()`](never()) | nothing | for ever, and so does a receive |
 //!
 //! Both ends can be cloned and shared; each value goes to exactly one receiver. Use [`select!`](crate::select)
 //! to wait for several channels at once. All of it works on threads that are not gort's as well.
