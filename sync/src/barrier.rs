@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 
 use gort_runtime::waiter::WaitReason;
 
@@ -109,3 +110,7 @@ impl fmt::Debug for Barrier {
         f.debug_struct("Barrier").field("n", &self.n).field("arrived", &arrived).finish_non_exhaustive()
     }
 }
+
+// No panic leaves it half changed: no code of others runs while it changes.
+impl UnwindSafe for Barrier {}
+impl RefUnwindSafe for Barrier {}

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::{Duration, Instant};
 
 use gort_runtime::waiter::WaitReason;
@@ -187,3 +188,7 @@ impl fmt::Debug for Condvar {
         f.debug_struct("Condvar").finish_non_exhaustive()
     }
 }
+
+// No panic leaves it half changed: no code of others runs while it changes.
+impl UnwindSafe for Condvar {}
+impl RefUnwindSafe for Condvar {}

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -122,3 +123,7 @@ impl fmt::Debug for Event {
         f.debug_struct("Event").field("set", &self.is_set()).finish_non_exhaustive()
     }
 }
+
+// No panic leaves it half changed: no code of others runs while it changes.
+impl UnwindSafe for Event {}
+impl RefUnwindSafe for Event {}

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::ops::Deref;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 
 use crate::mutex::Mutex;
 use crate::once_lock::OnceLock;
@@ -80,3 +81,7 @@ impl<T: fmt::Debug, F> fmt::Debug for LazyLock<T, F> {
         }
     }
 }
+
+// A closure that panics leaves it poisoned.
+impl<T: RefUnwindSafe + UnwindSafe, F: UnwindSafe> RefUnwindSafe for LazyLock<T, F> {}
+impl<T: UnwindSafe, F: UnwindSafe> UnwindSafe for LazyLock<T, F> {}

@@ -16,12 +16,13 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::{Duration, Instant};
 
 use gort_runtime::waiter::WaitReason;
 
 use crate::time::deadline_after;
-use crate::wait_list::{First, Monitor, Waited};
+use crate::wait_list::{First, Locked, Monitor, Waited};
 use crate::word::semaphore::Word;
 
 /// A number of permits, which goroutines take and give back.
@@ -191,23 +192,29 @@ impl Semaphore {
     fn acquire_contended(&self, n: usize, deadline: Option<Instant>) -> bool {
         let wait_for = WaitReason::SemaphoreAcquire.at(self);
         loop {
-            let mut waiters = self.waiters.lock();
+            let waiters = self.waiters.lock();
             if !self.word.join(n as u64) {
                 return true;
             }
             match waiters.wait(First, wait_for, deadline, &mut Some(n as u64)) {
                 Waited::Ended => return true,
-                Waited::TimedOut(again) => {
-                    waiters = again;
-                    self.note_if_empty(waiters.first().is_empty());
-                    drop(waiters);
-                    self.let_through();
+                Waited::TimedOut(waiters) => {
+                    self.look_after(waiters);
                     return false;
                 }
-                // `QUEUED` stands in the word, and perhaps nobody in the list.
-                Waited::Again => self.note_if_empty(self.waiters.lock().first().is_empty()),
+                // `QUEUED` stands in the word, and perhaps nobody in the list; or others, who have queued
+                // behind nobody, while permits came back.
+                Waited::Again => self.look_after(self.waiters.lock()),
             }
         }
+    }
+
+    /// Somebody in the list has gone, or has not come.
+    #[cold]
+    fn look_after(&self, mut waiters: Locked<'_, (), u64>) {
+        self.note_if_empty(waiters.first().is_empty());
+        drop(waiters);
+        self.let_through();
     }
 
     fn note_if_empty(&self, empty: bool) {
@@ -272,3 +279,7 @@ impl fmt::Debug for Permit<'_> {
         f.debug_struct("Permit").field("n", &self.n).finish_non_exhaustive()
     }
 }
+
+// No panic leaves it half changed: no code of others runs while it changes.
+impl UnwindSafe for Semaphore {}
+impl RefUnwindSafe for Semaphore {}

@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -176,3 +177,9 @@ impl fmt::Debug for WaitGroupToken {
         f.debug_struct("WaitGroupToken").finish_non_exhaustive()
     }
 }
+
+// No panic leaves it half changed: no code of others runs while it changes.
+impl UnwindSafe for WaitGroup {}
+impl RefUnwindSafe for WaitGroup {}
+impl UnwindSafe for WaitGroupToken {}
+impl RefUnwindSafe for WaitGroupToken {}

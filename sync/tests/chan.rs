@@ -492,6 +492,42 @@ fn a_value_that_panics_when_dropped_leaves_the_channel_in_order() {
     });
 }
 
+/// Sends to the channel that it is dropped with.
+struct Returning {
+    to: Option<Sender<Returning>>,
+    drops: Arc<AtomicUsize>,
+}
+
+impl Drop for Returning {
+    fn drop(&mut self) {
+        self.drops.fetch_add(1, Ordering::SeqCst);
+        if let Some(tx) = self.to.take() {
+            let another = || Returning { to: None, drops: Arc::clone(&self.drops) };
+            assert!(tx.is_closed() && tx.is_empty());
+            assert!(tx.send(another()).is_err());
+            yield_now();
+            gort_sync::select! { send(tx, another()) -> result => assert!(result.is_err()) }
+            assert!(!tx.close());
+        }
+    }
+}
+
+#[test]
+fn a_value_may_use_its_channel_when_it_is_dropped() {
+    at_1_2_4(|_| {
+        for (tx, rx) in [chan::bounded(4), chan::unbounded()] {
+            let drops = Arc::new(AtomicUsize::new(0));
+            for _ in 0..4 {
+                let value = Returning { to: Some(tx.clone()), drops: Arc::clone(&drops) };
+                assert!(tx.try_send(value).is_ok());
+            }
+            drop(tx);
+            drop(rx);
+            assert_eq!(drops.load(Ordering::SeqCst), 12, "each once");
+        }
+    });
+}
+
 #[test]
 fn what_races_with_a_deadline_is_neither_lost_nor_doubled() {
     at_1_2_4(|setting| {

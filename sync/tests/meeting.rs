@@ -4,7 +4,7 @@
 #[path = "../../runtime/tests/fixture/mod.rs"]
 mod fixture;
 
-use std::panic::resume_unwind;
+use std::panic::{RefUnwindSafe, UnwindSafe, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use fixture::{at_1_2_4, everywhere, until};
 use gort_runtime::{scope, spawn, yield_now};
-use gort_sync::{Barrier, Event, WaitGroup};
+use gort_sync::{Barrier, Condvar, Event, LazyLock, Once, OnceLock, Semaphore, WaitGroup};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const SHORT: Duration = Duration::from_millis(2);
@@ -270,4 +270,19 @@ fn what_was_done_before_an_event_is_seen_after_it() {
             assert_eq!(waiter.join().unwrap(), n);
         }
     });
+}
+
+#[test]
+fn meeting_points_may_be_used_across_a_caught_panic() {
+    fn is_unwind_safe<T: Send + Sync + UnwindSafe + RefUnwindSafe>(_: &T) {}
+    let group = WaitGroup::new();
+    is_unwind_safe(&group.add());
+    is_unwind_safe(&group);
+    is_unwind_safe(&Barrier::new(1));
+    is_unwind_safe(&Condvar::new());
+    is_unwind_safe(&Event::new());
+    is_unwind_safe(&LazyLock::<u8>::new(|| 1));
+    is_unwind_safe(&Once::new());
+    is_unwind_safe(&OnceLock::<u8>::new());
+    is_unwind_safe(&Semaphore::new(1));
 }

@@ -597,6 +597,38 @@ fn bodies_may_break_continue_return_and_question() {
     assert_eq!(run(&[10]), Err(RecvError));
 }
 
+/// What the macro names is not what has these names around it.
+#[test]
+#[allow(non_snake_case, reason = "as anyhow's `Ok`")]
+fn names_around_the_macro_do_not_disturb_it() {
+    #[derive(Debug, PartialEq)]
+    enum Level {
+        None,
+        Some(u8),
+    }
+    use Level::{None, Some};
+    fn Ok<T>(value: T) -> Result<T, String> {
+        Result::Ok(value)
+    }
+    fn Err(error: &str) -> Result<(), String> {
+        Result::Err(error.to_owned())
+    }
+    let (timeout, select, done, slot, case) = (1, 2, 3, 4, 5);
+    let (tx, rx) = chan::bounded(1);
+    let sum = || timeout + select + done + slot + case;
+    let level = select! {
+        send(tx, sum()) -> result => if result.is_ok() { Some(case) } else { None },
+        recv(rx) -> _ => None,
+    };
+    assert_eq!(level, Some(5));
+    tx.close();
+    let results = [
+        select! { recv(rx) -> value => if value == Result::Ok(15) { Ok(()) } else { Err("another") } },
+        select_biased! { send(tx, 0) -> result => if result.is_err() { Err("closed") } else { Ok(()) } },
+    ];
+    assert_eq!(results, [Ok(()), Err("closed")]);
+}
+
 #[test]
 fn the_grammar_is_crossbeams() {
     struct Holder {

@@ -5,7 +5,8 @@
 //! 1. `push` and `pop` neither allocate nor free: they run under the channel's lock. A bounded buffer has
 //!    its memory from the start. An unbounded one asks for a block when it has no room
 //!    ([`Pushed::NeedsBlock`]); the caller makes it outside the lock and comes again with [`Buffer::grow`].
-//!    What is no longer needed is handed out, to be freed outside: [`Buffer::take_garbage`] after each pop.
+//!    What is no longer needed is handed out, to be freed outside: [`Buffer::take_garbage`] after each pop,
+//!    at the latest after the next one: each block is emptied by many.
 //! 2. First in, first out.
 //! 3. An unbounded buffer's blocks are full but the first and the last; none is empty but a lone one.
 //!
@@ -202,6 +203,7 @@ impl<T> Blocks<T> {
             if self.spare.is_none() {
                 self.spare = emptied;
             } else {
+                debug_assert!(self.garbage.is_none(), "freed under the lock");
                 self.garbage = emptied;
             }
         }
@@ -265,6 +267,7 @@ mod tests {
         }
         while let Some(value) = buffer.pop() {
             assert_eq!(value, taken);
+            buffer.take_garbage();
             taken += 1;
         }
         assert_eq!((taken, buffer.len()), (put, 0));

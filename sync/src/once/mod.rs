@@ -4,6 +4,7 @@
 pub(crate) mod raw;
 
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 
 use crate::word::once::End;
 use raw::{Called, RawOnce};
@@ -143,3 +144,7 @@ impl fmt::Debug for Once {
         text.finish_non_exhaustive()
     }
 }
+
+// A closure that panics leaves it poisoned.
+impl UnwindSafe for Once {}
+impl RefUnwindSafe for Once {}

@@ -22,7 +22,8 @@
 //!
 //! Operands are evaluated in the order in which they stand, channel before value, once, before anything is
 //! locked; the timeout last. Bodies stand in no closure and no loop: `break`, `continue`, `return` and `?`
-//! mean what they mean around the macro. What a channel operand borrows must live as long as the
+//! mean what they mean around the macro. What is not a local is named from `::core` or `$crate`: the user may
+//! have a `Some` or an `Ok` of another kind in scope. What a channel operand borrows must live as long as the
 //! `select!`: a lock guard within an operand is an error of the compiler, not a lock held while waiting.
 #![forbid(unsafe_code)]
 
@@ -43,9 +44,9 @@
 /// instant, `default(timeout)` if none has become ready within the time. Without arms, or if all channels
 /// are [`never`](crate::chan::never) ones, it waits for ever.
 ///
-/// All operands are evaluated once, in the order in which they stand, before waiting: also those of arms that
-/// are not chosen, whose values are dropped at the end. Channel operands may be ends, references to ends, or
-/// what derefs to an end.
+/// All operands are evaluated once, in the order in which they stand, the timeout last, before waiting: also
+/// those of arms that are not chosen, whose values are dropped at the end. Channel operands may be ends,
+/// references to ends, or what derefs to an end.
 ///
 /// The commas behind blocks, and behind the last arm, may be left out. The value of the body is the value of
 /// the macro.
@@ -183,25 +184,25 @@ macro_rules! __select {
     (@arm $how:ident $arms:tt $default:tt) => { $crate::__select!(@write $how $arms $default) };
     // The commonest mistakes.
     (@arm $how:ident $arms:tt ($($had:tt)+) default $($rest:tt)*) => {
-        compile_error!("two `default` arms in one `select!`")
+        ::core::compile_error!("two `default` arms in one `select!`")
     };
     (@arm $how:ident $arms:tt $default:tt recv($($operand:tt)*) => $($rest:tt)*) => {
-        compile_error!("`-> message` is missing: write `recv(receiver) -> message => ..`, or `-> _`")
+        ::core::compile_error!("`-> message` is missing: write `recv(receiver) -> message => ..`, or `-> _`")
     };
     (@arm $how:ident $arms:tt $default:tt send($($operand:tt)*) => $($rest:tt)*) => {
-        compile_error!("`-> result` is missing: write `send(sender, value) -> result => ..`, or `-> _`")
+        ::core::compile_error!("`-> result` is missing: write `send(sender, value) -> result => ..`, or `-> _`")
     };
     (@arm $how:ident $arms:tt $default:tt send($channel:expr $(,)?) -> $($rest:tt)*) => {
-        compile_error!("the value is missing: write `send(sender, value) -> result => ..`")
+        ::core::compile_error!("the value is missing: write `send(sender, value) -> result => ..`")
     };
     (@arm $how:ident $arms:tt $default:tt default -> $($rest:tt)*) => {
-        compile_error!("`default` has no result: write `default => ..` or `default(timeout) => ..`")
+        ::core::compile_error!("`default` has no result: write `default => ..` or `default(timeout) => ..`")
     };
     (@arm $how:ident $arms:tt $default:tt $($rest:tt)*) => {
-        compile_error!(concat!(
+        ::core::compile_error!(::core::concat!(
             "expected `recv(receiver) -> message => ..`, `send(sender, value) -> result => ..`, `default => ..` or \
              `default(timeout) => ..`, with a comma behind a body that is no block; found: ",
-            stringify!($($rest)*)
+            ::core::stringify!($($rest)*)
         ))
     };
     // Gives the arm names of its own.
@@ -220,24 +221,27 @@ macro_rules! __select {
             $crate::__select!(@run select timeout $default)
         };
         // (One of them may be the only one.)
-        $(if done == Some($case) {
+        $(if done == ::core::option::Option::Some($case) {
             let $result = $crate::__select!(@result $kind $slot);
             $body
         } else)+ {
             $crate::__select!(@default $default)
         }
     }};
-    (@operands recv ($channel:expr)) => { (&$channel, None) };
-    (@operands send ($channel:expr, $value:expr)) => { (&$channel, Some($value)) };
+    (@operands recv ($channel:expr)) => { (&$channel, ::core::option::Option::None) };
+    (@operands send ($channel:expr, $value:expr)) => { (&$channel, ::core::option::Option::Some($value)) };
     (@timeout (($timeout:expr) $body:expr)) => { $timeout };
     (@timeout $other:tt) => { () };
-    (@run $select:ident $timeout:ident ()) => { Some($select.select()) };
+    (@run $select:ident $timeout:ident ()) => { ::core::option::Option::Some($select.select()) };
     (@run $select:ident $timeout:ident (() $body:expr)) => { $select.try_select().ok() };
     (@run $select:ident $timeout:ident (($set:expr) $body:expr)) => { $select.select_timeout($timeout).ok() };
     (@result recv $slot:ident) => { $slot.expect("what was received is in its slot") };
     (@result send $slot:ident) => {
-        match $slot { None => Ok(()), Some(value) => Err($crate::chan::SendError(value)) }
+        match $slot {
+            ::core::option::Option::None => ::core::result::Result::Ok(()),
+            ::core::option::Option::Some(value) => ::core::result::Result::Err($crate::chan::SendError(value)),
+        }
     };
-    (@default ()) => { unreachable!("a select without a default ends by one of its cases") };
+    (@default ()) => { ::core::unreachable!("a select without a default ends by one of its cases") };
     (@default ($timeout:tt $body:expr)) => { $body };
 }

@@ -41,8 +41,9 @@ pub(super) enum Attempt {
     Done(AfterDone),
     /// One would have to wait.
     NotReady,
-    /// The buffer must grow first, outside the locks ([`Case::tidy`]).
-    MustGrow,
+    /// The buffer must first grow, or be rid of memory that another one has emptied: outside the locks
+    /// ([`Case::tidy`]).
+    MustTidy,
 }
 
 /// What is to be done when the locks are free.
@@ -262,7 +263,7 @@ impl<T> Port for Sender<T> {
             SendStep::Done(waker) => Attempt::Done(AfterDone { waker, has_garbage: false }),
             SendStep::Closed => Attempt::Done(AfterDone::default()),
             SendStep::Full => Attempt::NotReady,
-            SendStep::NeedsBlock => Attempt::MustGrow,
+            SendStep::NeedsBlock => Attempt::MustTidy,
         }
     }
 
@@ -310,6 +311,10 @@ impl<T> Port for Receiver<T> {
         // SAFETY: the caller holds the lock.
         let mut held = unsafe { held(&self.chan().monitor) };
         let (state, _, mut senders) = held.split();
+        if state.has_garbage() {
+            // By another select, which has not come to free it yet.
+            return Attempt::MustTidy;
+        }
         // SAFETY: invariant 1; not linked, so nobody else uses it.
         let slot = unsafe { &mut *slot.cast::<Option<Received<T>>>() };
         match state.recv(&mut senders, slot) {
@@ -368,4 +373,39 @@ impl Port for Nowhere {
         false
     }
     fn tidy(&self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chan;
+
+    /// As many selects do that have freed the locks, and have not come to look after the memory yet.
+    #[test]
+    fn memory_that_one_has_emptied_is_not_freed_by_another_under_the_lock() {
+        let (tx, rx) = chan::unbounded();
+        (0..20_000).for_each(|n| tx.send(n).expect("it is open"));
+        let (mut received, mut tidied) = (0, 0);
+        while received < 20_000 {
+            let mut slot = None;
+            let cases = [Case::recv(&rx, &mut slot, 0)];
+            let section = Section::enter();
+            let held = AllHeld::acquire(&cases, &section);
+            let attempt = held.attempt(&cases[0]);
+            drop(held);
+            drop(section);
+            match attempt {
+                Attempt::Done(_) => {
+                    assert_eq!(slot, Some(Ok(received)));
+                    received += 1;
+                }
+                Attempt::MustTidy => {
+                    cases[0].tidy();
+                    tidied += 1;
+                }
+                Attempt::NotReady => panic!("there are values"),
+            }
+        }
+        assert_ne!(tidied, 0, "blocks were emptied");
+    }
 }

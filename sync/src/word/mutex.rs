@@ -26,6 +26,8 @@
 //!    gives it back and sees `QUEUED` goes to the list, unless somebody has locked it since, or is woken
 //!    already; and who has `WOKEN` clears it only by taking the mutex, or by joining, or under the list's
 //!    lock with nobody in the list.
+//! 4. A free mutex stays `STARVING` while somebody stands in the list: the unlocker that saw it so comes to
+//!    hand it over, and does nothing if it finds it otherwise.
 //!
 //! The models at the end of this file try all interleavings of a list that is emulated.
 #![forbid(unsafe_code)]
@@ -173,9 +175,23 @@ impl Word {
 
     /// The mutex was handed to one who was taken out of the list: is the list `empty` now, and do the others
     /// still `starve`? Its lock is held.
+    ///
+    /// That one may have given it back already. It has then seen it `STARVING`, and is on its way to hand it to
+    /// the next, of whom nobody else thinks: so it stays `STARVING`.
     pub(crate) fn handed_over(&self, empty: bool, starve: bool) {
-        let gone = if empty { QUEUED } else { 0 } | if empty || !starve { STARVING } else { 0 };
-        self.0.fetch_and(!gone, Ordering::Relaxed);
+        let mut word = self.0.load(Ordering::Relaxed);
+        loop {
+            let gone = match (empty, starve) {
+                (true, _) => QUEUED | STARVING,
+                (false, false) if word & LOCKED != 0 => STARVING,
+                (false, _) => return,
+            };
+            // Relaxed: as in `woke`.
+            match self.0.compare_exchange_weak(word, word & !gone, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(now) => word = now,
+            }
+        }
     }
 
     /// There was nobody in the list, whose lock is held, to hand the mutex to: it is free.
@@ -194,6 +210,7 @@ impl Word {
 mod loom_tests {
     use std::collections::VecDeque;
 
+    use loom::model::Builder;
     use loom::sync::atomic::AtomicUsize;
     use loom::sync::{Arc, Mutex};
 
@@ -210,16 +227,19 @@ mod loom_tests {
     struct Model {
         word: Word,
         list: Mutex<VecDeque<Bell<Told>>>,
+        /// Do those behind whom the mutex is handed to starve, too?
+        others_starve: bool,
         /// How many are inside, and how often somebody was.
         inside: AtomicUsize,
         visits: AtomicUsize,
     }
 
     impl Model {
-        fn new() -> Arc<Self> {
+        fn new(others_starve: bool) -> Arc<Self> {
             Arc::new(Model {
                 word: Word::new(),
                 list: Mutex::new(VecDeque::new()),
+                others_starve,
                 inside: AtomicUsize::new(0),
                 visits: AtomicUsize::new(0),
             })
@@ -281,7 +301,7 @@ mod loom_tests {
             match list.pop_front() {
                 Some(bell) => {
                     bell.ring(Told::Yours);
-                    self.word.handed_over(list.is_empty(), true);
+                    self.word.handed_over(list.is_empty(), self.others_starve);
                 }
                 None => self.word.handed_to_nobody(),
             }
@@ -319,7 +339,7 @@ mod loom_tests {
 
     fn hammer(threads: usize, turns: usize, impatient: bool) {
         loom::model(move || {
-            let model = Model::new();
+            let model = Model::new(true);
             let work = move |model: &Model| {
                 for _ in 0..turns {
                     model.lock(impatient);
@@ -357,11 +377,40 @@ mod loom_tests {
         hammer(3, 1, true);
     }
 
+    /// One that starves waits before one that does not: it may give the mutex back before the word says that
+    /// the other one may compete again.
+    #[test]
+    fn loom_starving_ends_before_others_that_wait() {
+        let mut builder = Builder::new();
+        builder.preemption_bound = Some(3);
+        builder.check(|| {
+            let model = Model::new(false);
+            model.lock(false);
+            // The first was woken, and has lost.
+            model.word.0.fetch_or(WOKEN, Ordering::Relaxed);
+            let (first, second) = (model.clone(), model.clone());
+            let first = loom::thread::spawn(move || {
+                first.lock_as(Joins::Again { starving: true }, true);
+                first.visit();
+                first.unlock();
+            });
+            let second = loom::thread::spawn(move || {
+                second.lock(true);
+                second.visit();
+                second.unlock();
+            });
+            model.unlock();
+            first.join().expect("it does not panic");
+            second.join().expect("it does not panic");
+            assert_eq!(model.word.0.load(Ordering::Relaxed), 0, "something is left in the word");
+        });
+    }
+
     /// One gives up at the very moment in which it is woken, or the mutex is handed to it.
     #[test]
     fn loom_who_gives_up_loses_no_wake() {
         loom::model(|| {
-            let model = Model::new();
+            let model = Model::new(true);
             let (a, b) = (model.clone(), model.clone());
             let a = loom::thread::spawn(move || {
                 if a.lock_or_give_up() {
@@ -388,7 +437,7 @@ mod loom_tests {
     #[test]
     fn loom_a_late_unlocker_hands_over_only_what_is_free() {
         loom::model(|| {
-            let model = Model::new();
+            let model = Model::new(true);
             model.word.0.store(LOCKED | QUEUED | STARVING, Ordering::Relaxed);
             let bell = Bell::new();
             model.list.lock().expect("no panic").push_back(bell.clone());

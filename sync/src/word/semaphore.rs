@@ -13,7 +13,7 @@
 //! 2. While the list's lock is free and nobody is on the way to it, the first of the list wants more than
 //!    is available. For a waiter joins only if it sees too few, or `QUEUED`, in the same step; who gives
 //!    permits back and sees `QUEUED` looks after the list under its lock, and so does a waiter that gives
-//!    up.
+//!    up, or has set `QUEUED` and not joined after all: others may have queued for no other reason.
 #![forbid(unsafe_code)]
 
 use crate::prim::atomic::{AtomicU64, Ordering};
@@ -163,6 +163,22 @@ mod loom_tests {
             self.took(n)
         }
 
+        /// The same for one whose first wait could not begin: it has joined in the word, but not in the list.
+        fn acquire_at_second_attempt(&self, n: u64) -> bool {
+            let list = self.list.lock().expect("no panic");
+            if !self.word.join(n) {
+                return self.took(n);
+            }
+            drop(list);
+            let list = self.list.lock().expect("no panic");
+            if list.is_empty() {
+                self.word.list_is_empty();
+            }
+            drop(list);
+            self.let_through();
+            self.acquire(n, false)
+        }
+
         fn took(&self, n: u64) -> bool {
             let taken = self.taken.fetch_add(n as usize, Ordering::Relaxed) + n as usize;
             assert!(taken as u64 <= self.permits, "more permits than there are");
@@ -222,6 +238,30 @@ mod loom_tests {
     #[test]
     fn loom_a_big_one_among_small_ones() {
         contend(2, [2, 1, 1], false);
+    }
+
+    /// Permits come back meanwhile, and another one queues though there are some.
+    #[test]
+    fn loom_a_wait_that_cannot_begin_keeps_nobody_out() {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(3);
+        builder.check(|| {
+            let model = Model::new(1);
+            let (a, b) = (model.clone(), model.clone());
+            let a = loom::thread::spawn(move || {
+                assert!(a.acquire_at_second_attempt(1));
+                a.release(1);
+            });
+            let b = loom::thread::spawn(move || {
+                assert!(b.acquire(1, false));
+                b.release(1);
+            });
+            assert!(model.acquire(1, false));
+            model.release(1);
+            a.join().expect("it does not panic");
+            b.join().expect("it does not panic");
+            assert!(model.word.try_acquire(1), "all are back and nobody is queued");
+        });
     }
 
     /// The big one in front gives up: those behind it are let through.
