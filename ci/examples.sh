@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
-# Builds all examples in release and runs those that end by themselves, with small arguments; those that
-# are there to fail must fail as they should.
+# Builds all examples in release and runs those that end by themselves, with small arguments, and looks for
+# their results in what they print; those that are there to fail must fail as they should.
 set -euo pipefail
 # shellcheck source=common.sh source-path=SCRIPTDIR
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-# The examples that are run: a name, then its arguments.
+# The examples that are run: a name, its arguments, then what the standard output stream must contain, a text to
+# each following word of the entry, between bars.
 finite=(
     'tour'
     'fib 20'
     'fib --join 25'
+    'fib --literal 20|fib(20) = 6765, by 13529 goroutines'
     'nqueens 8'
     'tree_sum 16'
     'quicksort 100000'
@@ -18,11 +20,11 @@ finite=(
     'panic_policies'
 )
 
-# Those that shall fail: exit status, name and arguments, then what the standard error stream must contain, a
-# text to each following word of the entry, between bars.
+# Those that shall fail: exit status, name and arguments, then what the standard error stream must contain.
 failing=(
     '2 overflow|fatal error: goroutine|"parser" stack overflow'
     '2 deadlock|all goroutines are asleep - deadlock!|"husband" [park|"wife" [park'
+    '2 fib --literal 1|usage: fib [--join] [N]'
 )
 
 # Those that are run in a build with panic = "abort", too.
@@ -42,7 +44,7 @@ check_lists() {
         name=${name%/main.rs}
         name=${name%.rs}
         for entry in "${finite[@]}" ${built_only[@]+"${built_only[@]}"}; do
-            [[ ${entry%% *} == "$name" ]] && continue 2
+            [[ ${entry%%[ |]*} == "$name" ]] && continue 2
         done
         for entry in "${failing[@]}"; do
             entry=${entry#* }
@@ -71,25 +73,45 @@ run_example() {
     esac
 }
 
+# must_contain FILE ENTRY: the file has each of the entry's texts.
+must_contain() {
+    local texts text
+    IFS='|' read -ra texts <<<"$2"
+    for text in "${texts[@]:1}"; do
+        grep -qF -- "$text" "$1" || die "example '${texts[0]}' did not print: $text"
+    done
+}
+
+# run_finite ENTRY: runs it, shows and checks what it prints.
+run_finite() {
+    local words status=0
+    read -ra words <<<"${1%%|*}"
+    (run_example 0 "${words[@]}") >"$printed" || status=$?
+    cat "$printed"
+    ((status == 0)) || exit "$status"
+    must_contain "$printed" "$1"
+}
+
+# run_failing ENTRY: likewise, for the standard error stream, which is shown only if it is not as it should be.
+run_failing() {
+    local words
+    read -ra words <<<"${1%%|*}"
+    if ! (run_example "${words[@]}" 2>"$printed") || ! (must_contain "$printed" "$1"); then
+        cat "$printed" >&2
+        exit 1
+    fi
+}
+
 need_cargo
 check_lists
 cargo build --release --examples
+printed=$(mktemp)
+trap 'rm -f "$printed"' EXIT
 for entry in "${finite[@]}"; do
-    read -ra words <<<"$entry"
-    run_example 0 "${words[@]}"
+    run_finite "$entry"
 done
-errors=$(mktemp)
-trap 'rm -f "$errors"' EXIT
 for entry in "${failing[@]}"; do
-    IFS='|' read -ra texts <<<"$entry"
-    read -ra words <<<"${texts[0]}"
-    run_example "${words[@]}" 2>"$errors" || {
-        cat "$errors" >&2
-        exit 1
-    }
-    for text in "${texts[@]:1}"; do
-        grep -qF -- "$text" "$errors" || die "example '${texts[0]}' did not print: $text"
-    done
+    run_failing "$entry"
 done
 profile=panic-abort
 for example in "${with_panic_abort[@]}"; do
