@@ -12,6 +12,8 @@ finite=(
     'fib 20'
     'fib --join 25'
     'fib --literal 20|fib(20) = 6765, by 13529 goroutines'
+    'sieve 2000|prime number 2000 is 17389'
+    'skynet 6|the leaves add up to 499999500000'
     'nqueens 8'
     'tree_sum 16'
     'quicksort 100000'
@@ -24,6 +26,8 @@ finite=(
 failing=(
     '2 overflow|fatal error: goroutine|"parser" stack overflow'
     '2 deadlock|all goroutines are asleep - deadlock!|"husband" [park|"wife" [park'
+    '2 sieve 0|0 is not from 1 to 10000|usage: sieve [N]'
+    '2 skynet eight|usage: skynet [DEPTH]'
     '2 fib --literal 1|usage: fib [--join] [N]'
 )
 
