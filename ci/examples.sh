@@ -14,6 +14,8 @@ finite=(
     'fib --literal 20|fib(20) = 6765, by 13529 goroutines'
     'sieve 2000|prime number 2000 is 17389'
     'skynet 6|the leaves add up to 499999500000'
+    'gops 3|all goroutines are asleep - deadlock!|goroutine 4 [chan send|semaphore: found all of [2, 3, 4, 30]'
+    'philosophers 200|"Zhuangzi" [sync.Mutex.Lock|try lock: everybody has eaten 200 times|channels: everybody'
     'nqueens 8'
     'tree_sum 16'
     'quicksort 100000'
@@ -28,6 +30,8 @@ failing=(
     '2 deadlock|all goroutines are asleep - deadlock!|"husband" [park|"wife" [park'
     '2 sieve 0|0 is not from 1 to 10000|usage: sieve [N]'
     '2 skynet eight|usage: skynet [DEPTH]'
+    '2 gops 3 4|usage: gops [LIMIT]'
+    '2 philosophers hungry|usage: philosophers [MEALS]'
     '2 fib --literal 1|usage: fib [--join] [N]'
 )
 
