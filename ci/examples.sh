@@ -16,6 +16,7 @@ finite=(
     'skynet 6|the leaves add up to 499999500000'
     'gops 3|all goroutines are asleep - deadlock!|goroutine 4 [chan send|semaphore: found all of [2, 3, 4, 30]'
     'philosophers 200|"Zhuangzi" [sync.Mutex.Lock|try lock: everybody has eaten 200 times|channels: everybody'
+    'stuck|"payer" [sync.Mutex.Lock|"payee" [sync.Mutex.Lock|the clock ticked'
     'nqueens 8'
     'tree_sum 16'
     'quicksort 100000'
@@ -33,6 +34,7 @@ failing=(
     '2 gops 3 4|usage: gops [LIMIT]'
     '2 philosophers hungry|usage: philosophers [MEALS]'
     '2 fib --literal 1|usage: fib [--join] [N]'
+    '2 stuck there|usage: stuck [here]'
 )
 
 # Those that are run in a build with panic = "abort", too.
@@ -121,6 +123,7 @@ done
 for entry in "${failing[@]}"; do
     run_failing "$entry"
 done
+GORT_CHECK=1 run_finite 'stuck|gort: deadlock among 2 goroutines|held by goroutine'
 profile=panic-abort
 for example in "${with_panic_abort[@]}"; do
     cargo build --profile "$profile" --example "$example"
