@@ -1,15 +1,22 @@
 #!/usr/bin/env bash
-# Builds all examples in release and runs those that end by themselves, with small arguments; those that
-# are there to fail must fail as they should.
+# Builds all examples in release and runs those that end by themselves, with small arguments, and looks for
+# their results in what they print; those that are there to fail must fail as they should.
 set -euo pipefail
 # shellcheck source=common.sh source-path=SCRIPTDIR
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-# The examples that are run: a name, then its arguments.
+# The examples that are run: a name, its arguments, then what the standard output stream must contain, a text to
+# each following word of the entry, between bars.
 finite=(
     'tour'
     'fib 20'
     'fib --join 25'
+    'fib --literal 20|fib(20) = 6765, by 13529 goroutines'
+    'sieve 2000|prime number 2000 is 17389'
+    'skynet 6|the leaves add up to 499999500000'
+    'gops 3|all goroutines are asleep - deadlock!|goroutine 4 [chan send|semaphore: found all of [2, 3, 4, 30]'
+    'philosophers 200|"Zhuangzi" [sync.Mutex.Lock|try lock: everybody has eaten 200 times|channels: everybody'
+    'stuck|"payer" [sync.Mutex.Lock|"payee" [sync.Mutex.Lock|the clock ticked'
     'nqueens 8'
     'tree_sum 16'
     'quicksort 100000'
@@ -18,11 +25,16 @@ finite=(
     'panic_policies'
 )
 
-# Those that shall fail: exit status, name and arguments; then, between bars, texts that the standard error
-# stream must contain.
+# Those that shall fail: exit status, name and arguments, then what the standard error stream must contain.
 failing=(
     '2 overflow|"parser" stack overflow|overflow::parse|created at examples/overflow.rs'
     '2 deadlock|all goroutines are asleep - deadlock!|"husband" [park|"wife" [park'
+    '2 sieve 0|0 is not from 1 to 10000|usage: sieve [N]'
+    '2 skynet eight|usage: skynet [DEPTH]'
+    '2 gops 3 4|usage: gops [LIMIT]'
+    '2 philosophers hungry|usage: philosophers [MEALS]'
+    '2 fib --literal 1|usage: fib [--join] [N]'
+    '2 stuck there|usage: stuck [here]'
 )
 
 # The same two lists for a build with panic = "abort", where nobody catches a panic.
@@ -43,7 +55,7 @@ check_lists() {
         name=${name%/main.rs}
         name=${name%.rs}
         for entry in "${finite[@]}" ${built_only[@]+"${built_only[@]}"}; do
-            [[ ${entry%% *} == "$name" ]] && continue 2
+            [[ ${entry%%[ |]*} == "$name" ]] && continue 2
         done
         for entry in "${failing[@]}"; do
             entry=${entry#* }
@@ -53,10 +65,13 @@ check_lists() {
     done
 }
 
-# run_example PROFILE STATUS NAME [ARGUMENT...]: it must end in time, with that status.
+# The profile whose build is run.
+profile=release
+
+# run_example STATUS NAME [ARGUMENT...]: it must end in time, with that status.
 run_example() {
-    local profile=$1 expected=$2 status=0
-    shift 2
+    local expected=$1 status=0
+    shift
     local program
     program="$(target_dir)/$profile/examples/$1"
     [[ -x $program ]] || die "there is no example $1, which ci/examples.sh lists"
@@ -69,38 +84,53 @@ run_example() {
     esac
 }
 
-# run_failing PROFILE ENTRY...: entries as in the list `failing`.
-run_failing() {
-    local profile=$1 entry text texts words errors
-    shift
-    errors=$(mktemp)
-    for entry in "$@"; do
-        IFS='|' read -ra texts <<<"$entry"
-        read -ra words <<<"${texts[0]}"
-        # In a shell of its own, which `die` may end.
-        (run_example "$profile" "${words[@]}") 2>"$errors" || {
-            cat "$errors" >&2
-            die "see above"
-        }
-        for text in "${texts[@]:1}"; do
-            grep -qF -- "$text" "$errors" || die "example '${texts[0]}' did not print: $text"
-        done
+# must_contain FILE ENTRY: the file has each of the entry's texts.
+must_contain() {
+    local texts text
+    IFS='|' read -ra texts <<<"$2"
+    for text in "${texts[@]:1}"; do
+        grep -qF -- "$text" "$1" || die "example '${texts[0]}' did not print: $text"
     done
-    rm -f "$errors"
+}
+
+# run_finite ENTRY: runs it, shows and checks what it prints.
+run_finite() {
+    local words status=0
+    read -ra words <<<"${1%%|*}"
+    (run_example 0 "${words[@]}") >"$printed" || status=$?
+    cat "$printed"
+    ((status == 0)) || exit "$status"
+    must_contain "$printed" "$1"
+}
+
+# run_failing ENTRY: likewise, for the standard error stream, which is shown only if it is not as it should be.
+run_failing() {
+    local words
+    read -ra words <<<"${1%%|*}"
+    if ! (run_example "${words[@]}" 2>"$printed") || ! (must_contain "$printed" "$1"); then
+        cat "$printed" >&2
+        exit 1
+    fi
 }
 
 need_cargo
 check_lists
 cargo build --release --examples
+printed=$(mktemp)
+trap 'rm -f "$printed"' EXIT
 for entry in "${finite[@]}"; do
-    read -ra words <<<"$entry"
-    run_example release 0 "${words[@]}"
+    run_finite "$entry"
 done
-run_failing release "${failing[@]}"
+for entry in "${failing[@]}"; do
+    run_failing "$entry"
+done
+GORT_CHECK=1 run_finite 'stuck|gort: deadlock among 2 goroutines|held by goroutine'
 
-cargo build --profile panic-abort --examples
+profile=panic-abort
+cargo build --profile "$profile" --examples
 for entry in "${finite_abort[@]}"; do
-    read -ra words <<<"$entry"
-    run_example panic-abort 0 "${words[@]}"
+    run_finite "$entry"
 done
-run_failing panic-abort "${failing_abort[@]}"
+for entry in "${failing_abort[@]}"; do
+    run_failing "$entry"
+done

@@ -21,8 +21,12 @@
 //! With `--join` it computes fib(N) serially, by `join` and by `join_then` instead, in interleaved rounds, and prints
 //! the results and the ratios to the serial recursion: there a fork costs about what a call does.
 //!
-//! usage: `cargo run --release --example fib -- [--join] [N]`, 32 if left out. `GOMAXPROCS` says on how many
-//! processors.
+//! With `--literal` it is the classic `<-fib(n-1) + <-fib(n-2)`, in which each call is a goroutine that answers
+//! through a channel: 13,529 of them for n = 20. It looks parallel and is not: operands are evaluated from left
+//! to right, so the second call is begun when the first has answered, and about n goroutines are alive at once.
+//!
+//! usage: `cargo run --release --example fib -- [--join|--literal] [N]`, 32 if left out, 20 with `--literal`.
+//! `GOMAXPROCS` says on how many processors.
 
 #[path = "common/arguments.rs"]
 mod arguments;
@@ -31,11 +35,14 @@ mod contest;
 
 use std::hint::black_box;
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use gort::chan::{self, Receiver};
 use gort::runtime::{Builder, SpawnOrder};
 
-const USAGE: &str = "fib [--join] [N], which computes fib(N) for N from 2 to 45 (32 if left out)";
+const USAGE: &str = "fib [--join] [N], which computes fib(N) for N from 2 to 45 (32 if left out)
+       fib --literal [N], likewise, for N from 2 to 30 (20 if left out)";
 
 /// Each way is run so often; the median is printed.
 const RUNS: usize = 3;
@@ -81,6 +88,40 @@ fn join(n: u64) {
                 ("join", &|| joined(black_box(n))),
                 ("join_then", &|| joined_then(black_box(n))),
             ],
+        );
+    });
+}
+
+/// How many calls of `literal` there were, and how many goroutines at once, main among them.
+static CALLS: AtomicUsize = AtomicUsize::new(0);
+static MOST_ALIVE: AtomicUsize = AtomicUsize::new(0);
+
+/// A goroutine and a channel for each call.
+fn literal(n: u64) -> Receiver<u64> {
+    let (tx, rx) = chan::bounded(0);
+    gort::go! {
+        CALLS.fetch_add(1, Ordering::Relaxed);
+        MOST_ALIVE.fetch_max(gort::num_goroutines(), Ordering::Relaxed);
+        let answer = |n| literal(n).recv().expect("it answers");
+        let result = if n <= 2 { 1 } else { answer(n - 1) + answer(n - 2) };
+        tx.send(result).expect("the caller waits");
+    }
+    rx
+}
+
+/// Shows what the literal version takes.
+fn literally(n: u64) {
+    gort::run(|| {
+        let start = Instant::now();
+        let result = literal(n).recv().expect("it answers");
+        let time = start.elapsed();
+        assert_eq!(result, serial(n));
+        let calls = CALLS.load(Ordering::Relaxed);
+        println!("fib({n}) = {result}, by {calls} goroutines, each with a channel");
+        println!(
+            "{} ns for each; {} alive at once at most",
+            time.as_nanos() / calls as u128,
+            MOST_ALIVE.load(Ordering::Relaxed)
         );
     });
 }
@@ -132,6 +173,11 @@ fn median_run(fib: fn(u64) -> u64, n: u64) -> (u64, Duration) {
 }
 
 fn main() -> io::Result<()> {
+    if std::env::args().nth(1).is_some_and(|argument| argument == "--literal") {
+        let [n] = arguments::numbers_after(1, USAGE, 2..=30);
+        literally(n.unwrap_or(20));
+        return Ok(());
+    }
     let is_join = std::env::args().nth(1).is_some_and(|argument| argument == "--join");
     let [n] = arguments::numbers_after(usize::from(is_join), USAGE, 2..=45);
     let n = n.unwrap_or(32);
