@@ -130,9 +130,21 @@ where
         return fork(a, b, then);
     }
     // Too large for a record: both stay in this frame.
-    let (mut branch, mut result) = (Some(b), None);
-    let a = fork(a, || result = branch.take().map(|b| b()), |a, ()| a);
-    then(a, result.expect("a branch that was not dropped has run"))
+    let (mut branch, mut result) = (Kept(Some(b)), Kept(None));
+    let a = fork(a, || result.0 = branch.0.take().map(|b| b()), |a, ()| a);
+    then(a, result.0.take().expect("a branch that was not dropped has run"))
+}
+
+/// A branch or a result in the frame of its join: if that panics, it is dropped as those in records are.
+struct Kept<T>(Option<T>);
+
+impl<T> Drop for Kept<T> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(value) = self.0.take() {
+            drop_quietly(value);
+        }
+    }
 }
 
 /// Would a fork be looked at at once: has somebody asked for work, or has the goroutine not forked before?
