@@ -217,6 +217,10 @@ fn a_destructor_that_panics_does_not_replace_the_panic() {
         let bomb = Bomb;
         assert_eq!(payload(|| join(|| panic!("first"), move || drop(bomb))), "first");
         assert_eq!(payload(|| join_stolen(|| panic!("first"), || Bomb)), "first");
+        // Too large for a record.
+        let large = (Bomb, [0_u64; 50]);
+        assert_eq!(payload(|| join(|| panic!("first"), move || drop(large))), "first");
+        assert_eq!(payload(|| join_stolen(|| panic!("first"), || (Bomb, [0_u64; 50]))), "first");
     });
 }
 

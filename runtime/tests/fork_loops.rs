@@ -4,6 +4,7 @@
 mod fixture;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fixture::{at_1_2_4, message, until};
@@ -101,5 +102,24 @@ fn more_than_two_branches_join() {
         assert_eq!(join!(|| 1, || 2, || 3, || 4), (1, 2, 3, 4));
         assert_eq!(join!(|| 1, || 2, || 3, || 4, || 5), (1, 2, 3, 4, 5));
         assert_eq!(join!(|| 1, || 2, || 3, || 4, || 5, || 6,), (1, 2, 3, 4, 5, 6));
+    });
+}
+
+#[test]
+fn branches_are_evaluated_in_order_before_any_runs() {
+    fn returns_early(option: Option<u8>) -> Option<(u8, u8, u8, u8)> {
+        Some(join!(|| 1, || 2, || 3, option.map(|n| move || n)?))
+    }
+    at_1_2_4(|_| {
+        let order = Mutex::new(String::new());
+        let note = |name: &str| order.lock().expect("nobody panics").push_str(name);
+        let branch = |name: &'static str| {
+            note(name);
+            move || note("!")
+        };
+        join!(branch("a"), branch("b"), branch("c"));
+        join!(branch("d"), branch("e"), branch("f"), branch("g"));
+        assert_eq!(*order.lock().expect("nobody panics"), "abc!!!defg!!!!");
+        assert_eq!((returns_early(Some(4)), returns_early(None)), (Some((1, 2, 3, 4)), None));
     });
 }

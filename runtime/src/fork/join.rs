@@ -45,7 +45,8 @@ use crate::sys::clock::NEVER;
 /// that nobody needs costs about as much as two calls, and a recursion may join at every level, without a
 /// size below which it would stop.
 ///
-/// A stolen `b` has its own [`current`](crate::current) and its own [`local`](crate::local) values.
+/// A stolen `b` has its own [`current`](crate::current) and its own [`local`](crate::local) values, which are
+/// dropped when its goroutine ends: perhaps only after the join has returned.
 ///
 /// # Blocking
 ///
@@ -130,9 +131,21 @@ where
         return fork(a, b, then);
     }
     // Too large for a record: both stay in this frame.
-    let (mut branch, mut result) = (Some(b), None);
-    let a = fork(a, || result = branch.take().map(|b| b()), |a, ()| a);
-    then(a, result.expect("a branch that was not dropped has run"))
+    let (mut branch, mut result) = (Kept(Some(b)), Kept(None));
+    let a = fork(a, || result.0 = branch.0.take().map(|b| b()), |a, ()| a);
+    then(a, result.0.take().expect("a branch that was not dropped has run"))
+}
+
+/// A branch or a result in the frame of its join: if that panics, it is dropped as those in records are.
+struct Kept<T>(Option<T>);
+
+impl<T> Drop for Kept<T> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(value) = self.0.take() {
+            drop_quietly(value);
+        }
+    }
 }
 
 /// Would a fork be looked at at once: has somebody asked for work, or has the goroutine not forked before?
@@ -146,7 +159,8 @@ pub(crate) fn is_wanted() -> bool {
 /// Joins more than two branches: evaluates to the tuple of their results, in order.
 ///
 /// The branches are expressions that may be called once: `join!(|| a(), || b(), || c())` is
-/// `join(|| a(), || join(|| b(), || c()))`, with a flat tuple.
+/// `join(|| a(), || join(|| b(), || c()))`, with a flat tuple. The expressions are evaluated by the caller, in
+/// order, before any branch runs.
 ///
 /// # Examples
 ///
@@ -162,22 +176,40 @@ macro_rules! join {
     ($a:expr, $b:expr $(,)?) => {
         $crate::join($a, $b)
     };
-    ($a:expr, $b:expr, $c:expr $(,)?) => {{
-        let (a, (b, c)) = $crate::join($a, || $crate::join($b, $c));
-        (a, b, c)
-    }};
-    ($a:expr, $b:expr, $c:expr, $d:expr $(,)?) => {{
-        let ((a, b), (c, d)) = $crate::join(|| $crate::join($a, $b), || $crate::join($c, $d));
-        (a, b, c, d)
-    }};
-    ($a:expr, $b:expr, $c:expr, $d:expr, $e:expr $(,)?) => {{
-        let ((a, b), (c, d, e)) = $crate::join(|| $crate::join($a, $b), || $crate::join!($c, $d, $e));
-        (a, b, c, d, e)
-    }};
-    ($a:expr, $b:expr, $c:expr, $d:expr, $e:expr, $f:expr $(,)?) => {{
-        let ((a, b, c), (d, e, f)) = $crate::join(|| $crate::join!($a, $b, $c), || $crate::join!($d, $e, $f));
-        (a, b, c, d, e, f)
-    }};
+    ($a:expr, $b:expr, $c:expr $(,)?) => {
+        match ($a, $b, $c) {
+            (a, b, c) => {
+                let (a, (b, c)) = $crate::join(a, move || $crate::join(b, c));
+                (a, b, c)
+            }
+        }
+    };
+    ($a:expr, $b:expr, $c:expr, $d:expr $(,)?) => {
+        match ($a, $b, $c, $d) {
+            (a, b, c, d) => {
+                let ((a, b), (c, d)) = $crate::join(move || $crate::join(a, b), move || $crate::join(c, d));
+                (a, b, c, d)
+            }
+        }
+    };
+    ($a:expr, $b:expr, $c:expr, $d:expr, $e:expr $(,)?) => {
+        match ($a, $b, $c, $d, $e) {
+            (a, b, c, d, e) => {
+                let ((a, b), (c, d, e)) =
+                    $crate::join(move || $crate::join(a, b), move || $crate::join!(c, d, e));
+                (a, b, c, d, e)
+            }
+        }
+    };
+    ($a:expr, $b:expr, $c:expr, $d:expr, $e:expr, $f:expr $(,)?) => {
+        match ($a, $b, $c, $d, $e, $f) {
+            (a, b, c, d, e, f) => {
+                let ((a, b, c), (d, e, f)) =
+                    $crate::join(move || $crate::join!(a, b, c), move || $crate::join!(d, e, f));
+                (a, b, c, d, e, f)
+            }
+        }
+    };
 }
 
 /// Both, where `b` and its result fit into a record.
