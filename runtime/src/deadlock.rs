@@ -29,7 +29,7 @@
 //! 3. Whoever is about to queue a goroutine is one of: a goroutine that runs (its P is not idle), a foreign
 //!    thread (it is counted as awake until it is itself asleep, and a sleeper is taken out by its waker), a
 //!    helper of gort's with a borrowed goroutine (`AtWork`), or an M that has no P but is neither idle nor
-//!    frozen (its word says so).
+//!    frozen (its word says so), or frozen beneath a goroutine that does not wait (it is about to queue itself).
 //!
 //! # Who looks
 //!
@@ -40,6 +40,8 @@
 
 use std::sync::atomic::{Ordering, fence};
 
+use crate::g::state::Status;
+use crate::m::M;
 use crate::p::{NO_DEADLINE, P};
 use crate::report;
 use crate::sched::{DeadlockAction, Sched, registry};
@@ -75,7 +77,7 @@ pub(crate) fn asleep(sched: &'static Sched) -> Option<Asleep> {
     let idle = sched.census.idle() as usize >= sched.max_procs()
         && sched.ps().all(|p| p.m.load(Ordering::Relaxed).is_null() && is_empty(p))
         && sched.injector.is_empty()
-        && sched.ms().all(|m| m.word.is_at_rest() && m.local_len() == 0 && m.remote.is_empty())
+        && sched.ms().all(is_at_rest)
         && sched.next_deadline() == NO_DEADLINE;
     let living = sched.living();
     fence(Ordering::SeqCst);
@@ -84,6 +86,16 @@ pub(crate) fn asleep(sched: &'static Sched) -> Option<Asleep> {
 
 fn is_empty(p: &P) -> bool {
     p.private_len() == 0 && !p.has_shared()
+}
+
+/// Can the thread of `m` do nothing before somebody else wins its word?
+fn is_at_rest(m: &'static M) -> bool {
+    if m.word.is_frozen() {
+        // Not Waiting yet, or not any more: it is about to queue itself. What else is bound to the thread cannot
+        // run before.
+        return m.goroutine().is_some_and(|g| g.state.status() == Status::Waiting);
+    }
+    m.word.is_dead() || (m.word.is_idle() && m.local_len() == 0 && m.remote.is_empty())
 }
 
 /// A sum that grows whenever something runs in `sched`.

@@ -9,10 +9,11 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fixture::{Child, Ended, MODES, Mode, Setting, count_threads, poll_until};
+use fixture::{Child, Ended, MODES, Mode, Setting, count_threads, poll_until, until};
 use gort_runtime::waiter::{self, WaitReason};
 use gort_runtime::{
-    __private, Builder, Goroutine, current, park, park_timeout, run, runtime, scope, sleep, spawn,
+    __private, Builder, Goroutine, current, inspect, park, park_timeout, run, runtime, scope, sleep, spawn,
+    yield_now,
 };
 
 const FATAL: &str = "fatal error: all goroutines are asleep - deadlock!\n\n";
@@ -217,6 +218,88 @@ fn a_goroutine_that_panics_and_waits_can_be_deadlocked() {
     };
     is_reported("a_goroutine_that_panics_and_waits_can_be_deadlocked", body, |text| {
         assert!(text.contains("[park, panicking"), "{text}");
+    });
+}
+
+/// Calls it when it is dropped.
+struct OnDrop<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+#[test]
+fn who_is_bound_to_the_thread_of_a_panicking_goroutine_that_waits_cannot_wake_it() {
+    let test = "who_is_bound_to_the_thread_of_a_panicking_goroutine_that_waits_cannot_wake_it";
+    let text = reported(Child::new(test, ""), || {
+        Setting::new(1, Mode::PerWorker).build().run(|| {
+            let main = current();
+            let siblings = [(); 3].map(|()| {
+                let main = main.clone();
+                spawn(move || {
+                    park();
+                    main.unpark();
+                })
+            });
+            // So they have started, on the only thread there is.
+            let parked = || inspect::goroutines().iter().filter(|g| g.wait_reason == Some("park")).count();
+            until(|| parked() == siblings.len());
+            siblings.iter().for_each(|sibling| sibling.goroutine().unpark());
+            let _waits = OnDrop(park);
+            std::panic::resume_unwind(Box::new(()));
+        })
+    });
+    if !text.is_empty() {
+        assert!(text.contains("goroutine 1 [park, panicking"), "{text}");
+        assert!(text.contains("goroutine 2 [runnable, on M0]"), "{text}");
+    }
+}
+
+/// So many times the thread of a goroutine that does nothing but yield is held up, in a handler of the program's,
+/// long enough for two looks.
+const INTERRUPTIONS: usize = 10;
+static INTERRUPTED: AtomicUsize = AtomicUsize::new(0);
+
+extern "C" fn stay_for_a_while(_: libc::c_int) {
+    let while_ = libc::timespec { tv_sec: 0, tv_nsec: 60_000_000 };
+    // SAFETY: reads the time.
+    unsafe { libc::nanosleep(&while_, std::ptr::null_mut()) };
+    INTERRUPTED.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Sends the calling thread a signal each 75 ms, whose handler keeps it for 60 ms. No other thread is at work.
+fn interrupt_this_thread_again_and_again() {
+    let ms = |ms: libc::c_long| libc::timespec { tv_sec: 0, tv_nsec: ms * 1_000_000 };
+    // SAFETY: the handler is async-signal-safe; the records are ours, and all-zero ones are valid.
+    unsafe {
+        libc::signal(libc::SIGUSR1, stay_for_a_while as *const () as libc::sighandler_t);
+        let mut event: libc::sigevent = std::mem::zeroed();
+        event.sigev_notify = libc::SIGEV_THREAD_ID;
+        event.sigev_signo = libc::SIGUSR1;
+        event.sigev_notify_thread_id = libc::gettid();
+        let mut timer: libc::timer_t = std::mem::zeroed();
+        assert_eq!(libc::timer_create(libc::CLOCK_MONOTONIC, &mut event, &mut timer), 0);
+        let times = libc::itimerspec { it_interval: ms(75), it_value: ms(5) };
+        assert_eq!(libc::timer_settime(timer, 0, &times, std::ptr::null_mut()), 0);
+    }
+}
+
+#[test]
+fn a_panicking_goroutine_whose_thread_is_held_up_while_it_yields_is_no_deadlock() {
+    let test = "a_panicking_goroutine_whose_thread_is_held_up_while_it_yields_is_no_deadlock";
+    is_not_reported(test, |setting| {
+        let body = || {
+            let _yields = OnDrop(|| {
+                interrupt_this_thread_again_and_again();
+                while INTERRUPTED.load(Ordering::Relaxed) < INTERRUPTIONS {
+                    yield_now();
+                }
+            });
+            std::panic::resume_unwind(Box::new(()));
+        };
+        setting.build().run(|| _ = std::panic::catch_unwind(body));
     });
 }
 

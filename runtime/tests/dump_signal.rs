@@ -98,6 +98,29 @@ fn a_second_signal_within_a_second_ends_the_program() {
 }
 
 #[test]
+fn a_second_signal_before_the_dump_is_made_ends_the_program() {
+    let ended = Child::new("a_second_signal_before_the_dump_is_made_ends_the_program", "").run(|| {
+        let (begun, wait_for_it) = mpsc::channel();
+        // It keeps the thread that makes all reports.
+        let handler = move |_| {
+            begun.send(()).unwrap();
+            loop {
+                thread::park();
+            }
+        };
+        let rt =
+            runtime::Builder::new().dump_signal(Some(libc::SIGQUIT)).on_deadlock(handler).build().unwrap();
+        thread::spawn(move || rt.run(park));
+        wait_for_it.recv().unwrap();
+        raise(libc::SIGQUIT);
+        // Longer than the second within which it would end the program anyway.
+        thread::sleep(Duration::from_millis(1100));
+        raise(libc::SIGQUIT);
+    });
+    status(ended, Some(2));
+}
+
+#[test]
 fn private_runtimes_leave_sigquit_alone_unless_asked() {
     let test = "private_runtimes_leave_sigquit_alone_unless_asked";
     // Killed by the signal.

@@ -82,6 +82,15 @@ fn the_caller_is_running_and_comes_first() {
 }
 
 #[test]
+fn a_goroutine_with_the_smallest_stack_may_make_a_dump() {
+    at_1_2_4(|_| {
+        let small = Builder::new().stack_size(16 << 10).spawn(dump).unwrap();
+        let text = small.join().unwrap();
+        assert!(text.contains("dumps::dump"), "{text}");
+    });
+}
+
+#[test]
 fn a_goroutine_on_a_segment_shows_all_its_frames() {
     #[inline(never)]
     fn on_a_segment() {

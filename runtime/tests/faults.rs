@@ -244,6 +244,36 @@ fn a_segmentation_fault_is_the_signal_s_and_names_the_goroutine() {
 }
 
 #[test]
+fn a_fault_while_another_one_is_reported_does_not_cut_the_report_short() {
+    fn report_of(process: u32) -> std::path::PathBuf {
+        std::env::temp_dir().join(format!("gort-faults-{process}"))
+    }
+    // The child's standard error stream is a file, so that it sees when the report has begun.
+    let said = || std::fs::read_to_string(report_of(std::os::unix::process::parent_id())).unwrap();
+    let test = "a_fault_while_another_one_is_reported_does_not_cut_the_report_short";
+    let ended = in_child(test, || {
+        let file = std::fs::File::create(report_of(std::os::unix::process::parent_id())).unwrap();
+        // SAFETY: both are open; the copy is never closed.
+        assert_eq!(unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&file), 2) }, 2);
+        let other = Setting::new(1, Mode::PerWorker).build();
+        std::thread::spawn(move || {
+            other.run(|| {
+                spin_until(|| said().contains("fatal: SIGSEGV"));
+                write_to(black_box(0x20));
+            });
+        });
+        Setting::new(1, Mode::PerWorker).build().run(|| write_to(black_box(0x10)));
+    });
+    if let Some(ended) = ended {
+        let text = std::fs::read_to_string(report_of(std::process::id())).unwrap();
+        std::fs::remove_file(report_of(std::process::id())).unwrap();
+        assert_eq!(ended.output.status.signal(), Some(libc::SIGSEGV), "{text}");
+        assert_says(&text, &["fatal: SIGSEGV at address 0x10 in goroutine ", "write_to"]);
+        assert!(!text.contains("0x20"), "{text}");
+    }
+}
+
+#[test]
 fn an_address_that_is_none_is_not_shown() {
     in_children(
         "an_address_that_is_none_is_not_shown",

@@ -31,6 +31,7 @@ use std::io;
 use std::panic::Location;
 use std::time::Duration;
 
+use crate::grow;
 use crate::runtime::current_sched;
 use crate::sched::{Sched, registry};
 pub use collect::GoroutineState;
@@ -186,7 +187,9 @@ impl Dump {
     pub fn write(&self, w: &mut impl io::Write) -> io::Result<()> {
         let scheds: Vec<&'static Sched> =
             if self.all_runtimes { registry::running() } else { current_sched().into_iter().collect() };
-        let text = text::of_runtimes(&scheds, Style { folded: self.folded, whole: self.whole });
+        let style = Style { folded: self.folded, whole: self.whole };
+        // Reading debug information takes more stack than a small goroutine has.
+        let text = grow::with_room(|| text::of_runtimes(&scheds, style));
         w.write_all(text.as_bytes())
     }
 }

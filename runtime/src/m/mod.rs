@@ -171,6 +171,12 @@ mod record {
             unsafe { self.p.load(Ordering::Acquire).as_ref() }
         }
 
+        /// The goroutine that runs on it, or beneath which it sleeps, as anybody sees it.
+        pub(crate) fn goroutine(&self) -> Option<GRef> {
+            // SAFETY: null or a G, which is type-stable.
+            unsafe { self.g.load(Ordering::Relaxed).as_ref() }
+        }
+
         /// Takes note that it holds `p`. By its own thread.
         pub(crate) fn hold(&self, p: &'static P) {
             p.m.store(ptr::from_ref(&self.head).cast_mut(), Ordering::Relaxed);

@@ -76,10 +76,15 @@ impl Word {
         self.0.load(Ordering::Acquire) == IDLE
     }
 
-    /// Can its thread do nothing before somebody else wins it? For the deadlock check.
-    pub(crate) fn is_at_rest(&self) -> bool {
-        // Acquire: what it did before is visible.
-        matches!(self.0.load(Ordering::Acquire), IDLE | FROZEN | DEAD)
+    /// Does it sleep with a goroutine on top of it, or is about to? For the deadlock check.
+    pub(crate) fn is_frozen(&self) -> bool {
+        // Acquire: which goroutine it is is visible.
+        self.0.load(Ordering::Acquire) == FROZEN
+    }
+
+    /// Has its thread ended? For the deadlock check.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.0.load(Ordering::Acquire) == DEAD
     }
 
     /// Does it run, or is it about to go idle? For reports and the creator.

@@ -35,6 +35,7 @@ pub(super) fn make(asked: u32) {
     if asked & report::DUMP != 0 {
         let text = text::of_runtimes(&registry::running(), STYLE);
         sys::complain(if text.is_empty() { "no goroutines\n" } else { &text });
+        dump_signal::made();
     }
     if asked & report::STANDSTILL != 0 {
         registry::running().into_iter().for_each(tell_standstill);

@@ -17,7 +17,7 @@ use crate::coro::Action;
 use crate::g::GRef;
 use crate::g::state::AfterLeaving;
 use crate::m::M;
-use crate::p::P;
+use crate::p::{self, P};
 use crate::sys::clock;
 
 impl Sched {
@@ -53,16 +53,18 @@ impl Sched {
                 queue_m(m);
             }
         }
-        loop {
+        let p = loop {
             if self.is_stopping() {
                 // SAFETY: the caller is the goroutine, np is 1; nobody will resume it.
                 unsafe { switch_out(g, Action::Stop) };
             }
-            if m.p().is_some() {
-                break;
+            if let Some(p) = m.p() {
+                break p;
             }
             m.sleep_until(clock::NEVER);
-        }
+        };
+        // It runs again: sysmon and the deadlock check see it by this.
+        p::count(&p.counters.ticks, 1);
         m.word.set_running();
         g.state.set_running();
         g.bound.store(bound, Ordering::Relaxed);

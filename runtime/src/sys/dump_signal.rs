@@ -3,14 +3,14 @@
 //! # Invariants
 //!
 //! 1. The handler is async-signal-safe: it reads the clock, calls the hook (which sets a word and wakes a
-//!    futex), and ends the process by `_exit` if the last signal is less than a second ago.
+//!    futex), and ends the process by `_exit` if the last signal is less than a second ago, or its dump is not made yet.
 //! 2. What was there before is kept for each signal, and called afterwards if it is a handler.
 
 use std::io;
 use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
 use super::clock;
 
@@ -43,6 +43,9 @@ const TAKEN: [i32; 11] = [
 
 static HOOK: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 static LAST_NS: AtomicU64 = AtomicU64::new(0);
+
+/// Has a dump been asked for that is not made?
+static ASKED: AtomicBool = AtomicBool::new(false);
 static BEFORE: [OnceLock<libc::sigaction>; SIGNALS] = [const { OnceLock::new() }; SIGNALS];
 
 /// Handles `signal` from now on. Idempotent.
@@ -86,6 +89,11 @@ pub(crate) fn install_if_free(hook: Hook) {
     }
 }
 
+/// The dump that was asked for is made.
+pub(crate) fn made() {
+    ASKED.store(false, Ordering::Relaxed);
+}
+
 fn current(signal: i32) -> Option<libc::sigaction> {
     let mut action = MaybeUninit::<libc::sigaction>::zeroed();
     // SAFETY: asks for the action that is there now; the pointer is good.
@@ -99,7 +107,9 @@ extern "C" fn on_signal(number: libc::c_int, info: *mut libc::siginfo_t, context
     let errno = super::errno();
     let now_ns = clock::now_ns();
     let last_ns = LAST_NS.swap(now_ns, Ordering::Relaxed);
-    if last_ns != 0 && now_ns.saturating_sub(last_ns) < SECOND_NS {
+    let just_now = last_ns != 0 && now_ns.saturating_sub(last_ns) < SECOND_NS;
+    // Relaxed: a flag.
+    if ASKED.swap(true, Ordering::Relaxed) || just_now {
         super::exit_at_once(STATUS);
     }
     let hook = HOOK.load(Ordering::Acquire);

@@ -5,7 +5,8 @@
 //!
 //! ```text
 //! threads of the process  =  gort's own, at rest  +  foreign ones asleep in a wait of gort's without
-//! deadline ```
+//! deadline
+//! ```
 //!
 //! If the two sides are equal, nobody is left. The left side is the kernel's number, by one `stat` of
 //! `/proc/self/task`; if that cannot be had, nobody knows, and somebody is taken to be awake.
@@ -18,18 +19,29 @@
 //!    before the waker itself can go to sleep; a helper of gort's (sysmon, the reporter) that may queue a
 //!    goroutine is taken out by [`AtWork`] meanwhile.
 //!
-//! So an error is to the safe side: somebody seems awake. The numbers are read before and after the
-//! kernel's, for a thread may wake another one and then end.
+//! So an error is to the safe side: somebody seems awake. The number is read before and after the
+//! kernel's, and must not have changed meanwhile, not even forth and back: a thread may wake another one and
+//! then end, and the other one may start a third and sleep again.
 
 use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-/// gort's own threads, at rest or running goroutines.
-static OURS: AtomicU32 = AtomicU32::new(0);
+/// The right side, in the low half. In the high half, how often it has changed: the number alone may be the same
+/// again while another thread sleeps than before. (Wraps below zero for a moment, when a waker is faster than
+/// the sleeper; the low half is right all the same.)
+static ACCOUNTED: AtomicU64 = AtomicU64::new(0);
 
-/// Foreign threads that are asleep in a wait of gort's without deadline. Wraps below zero for a moment, when
-/// a waker is faster than the sleeper.
-static ASLEEP: AtomicU32 = AtomicU32::new(0);
+/// One change.
+const CHANGE: u64 = 1 << 32;
+
+fn add_one() {
+    // SeqCst, all in this file: read by the check after the schedulers' SeqCst counters.
+    ACCOUNTED.fetch_add(CHANGE + 1, Ordering::SeqCst);
+}
+
+fn take_one() {
+    ACCOUNTED.fetch_add(CHANGE - 1, Ordering::SeqCst);
+}
 
 /// The calling thread is gort's own, as long as this lives.
 #[derive(Debug)]
@@ -38,15 +50,14 @@ pub(crate) struct Ours(());
 impl Ours {
     /// Counts the calling thread.
     pub(crate) fn begin() -> Ours {
-        // SeqCst, all in this file: read by the check after the schedulers' SeqCst counters.
-        OURS.fetch_add(1, Ordering::SeqCst);
+        add_one();
         Ours(())
     }
 }
 
 impl Drop for Ours {
     fn drop(&mut self) {
-        OURS.fetch_sub(1, Ordering::SeqCst);
+        take_one();
     }
 }
 
@@ -57,34 +68,33 @@ pub(crate) struct AtWork(());
 impl AtWork {
     /// Takes the calling thread out of the count.
     pub(crate) fn begin() -> AtWork {
-        OURS.fetch_sub(1, Ordering::SeqCst);
+        take_one();
         AtWork(())
     }
 }
 
 impl Drop for AtWork {
     fn drop(&mut self) {
-        OURS.fetch_add(1, Ordering::SeqCst);
+        add_one();
     }
 }
 
 /// The calling, foreign thread goes to sleep, until somebody calls [`foreign_wakes`] for it.
 pub(crate) fn foreign_sleeps() {
-    ASLEEP.fetch_add(1, Ordering::SeqCst);
+    add_one();
 }
 
 /// A foreign thread is woken: called by its waker, before it can run.
 pub(crate) fn foreign_wakes() {
-    ASLEEP.fetch_sub(1, Ordering::SeqCst);
+    take_one();
 }
 
 /// Is there a thread in the process, beyond gort's own, that is not asleep in a wait of gort's? One system
 /// call; allocates nothing.
 pub(crate) fn somebody_is_awake() -> bool {
-    let accounted = || OURS.load(Ordering::SeqCst).wrapping_add(ASLEEP.load(Ordering::SeqCst));
-    let before = accounted();
+    let before = ACCOUNTED.load(Ordering::SeqCst);
     let Some(threads) = count() else { return true };
-    threads != before || accounted() != before
+    threads != before as u32 || ACCOUNTED.load(Ordering::SeqCst) != before
 }
 
 /// How many threads the process has, as the kernel knows it.
@@ -114,6 +124,14 @@ mod tests {
             before == listed() && counted as usize == before
         });
         assert!(agrees);
+    }
+
+    #[test]
+    fn a_sleeper_that_was_awake_meanwhile_has_changed_the_count() {
+        let before = ACCOUNTED.load(Ordering::SeqCst);
+        foreign_wakes();
+        foreign_sleeps();
+        assert_ne!(ACCOUNTED.load(Ordering::SeqCst), before);
     }
 
     #[test]

@@ -43,18 +43,18 @@ impl Chain {
     /// Makes `handler` the signal's, with `SA_SIGINFO`, `SA_ONSTACK` and `flags`. By one thread, once.
     pub(super) fn take(&self, handler: Handler, flags: libc::c_int) -> io::Result<()> {
         self.asked.get_or_init(|| action_of(self.number));
-        // SAFETY: an all-zero sigaction is a valid value.
-        let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
-        action.sa_sigaction = handler as *const () as usize;
-        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | flags;
-        let mut before = MaybeUninit::<libc::sigaction>::zeroed();
-        // SAFETY: the handler is async-signal-safe (its file says so) and has the three-argument form.
-        if unsafe { libc::sigaction(self.number, &action, before.as_mut_ptr()) } != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: written by the call above.
-        self.exchanged.get_or_init(|| unsafe { before.assume_init() });
+        let before = exchange(self.number, handler, flags)?;
+        self.exchanged.get_or_init(|| before);
         Ok(())
+    }
+
+    /// As [`take`](Self::take), while the action is the default one: `last` is called with the handler in force
+    /// again, and then the action is the default one for good. In the handler.
+    pub(super) fn retake(&self, handler: Handler, flags: libc::c_int, last: impl FnOnce()) {
+        // A refusal leaves the default action.
+        let _ = exchange(self.number, handler, flags);
+        last();
+        set_default(self.number);
     }
 
     /// Does with the signal what would have been done without us. Called by our handler, with what it was
@@ -74,6 +74,21 @@ impl Chain {
             _ => call(before, self.number, info, context),
         }
     }
+}
+
+/// Makes `handler` the signal's; returns what was there before.
+fn exchange(number: libc::c_int, handler: Handler, flags: libc::c_int) -> io::Result<libc::sigaction> {
+    // SAFETY: an all-zero sigaction is a valid value.
+    let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
+    action.sa_sigaction = handler as *const () as usize;
+    action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | flags;
+    let mut before = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: the handler is async-signal-safe (its file says so) and has the three-argument form.
+    if unsafe { libc::sigaction(number, &action, before.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: written by the call above.
+    Ok(unsafe { before.assume_init() })
 }
 
 /// Calls the handler that was there before, if it was one (invariant 3); no other action follows. For signals

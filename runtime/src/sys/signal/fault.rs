@@ -5,7 +5,8 @@
 //! ```text
 //!  Hooks::examine   ours? then it does not return
 //!  the former handler (std's, a crash reporter's, a virtual machine's, the default action)
-//!  Hooks::doomed    if the default action is in force now: the process dies when we return
+//!  Hooks::doomed    if the default action is in force now: the process dies when we return. (Not sooner: a
+//!                   fault of another thread comes to us meanwhile, and waits in Hooks::examine)
 //!  return           the instruction is repeated
 //! ```
 //!
@@ -85,7 +86,7 @@ extern "C" fn on_fault(number: libc::c_int, info: *mut libc::siginfo_t, context:
         && by_kernel
         && chain::action_of(number).sa_sigaction == libc::SIG_DFL
     {
-        (hooks.doomed)(&fault);
+        chain.retake(on_fault, libc::SA_NODEFER, || (hooks.doomed)(&fault));
     }
     set_errno(before);
 }
