@@ -214,10 +214,11 @@ pub(crate) unsafe fn set_up<F, T>(
 ) where
     F: FnOnce() -> T,
 {
+    // First: whoever walks over all slots and finds it alive must find the right owner.
+    g.owner.store(sched.as_owner().cast_mut(), Ordering::Relaxed);
     g.state.be_born();
     g.done.reset();
     g.free.set(mode.may_migrate());
-    g.owner.store(sched.as_owner().cast_mut(), Ordering::Relaxed);
     g.parent.set(ptr::null());
     g.locals.set(ptr::null_mut());
     g.id.store(id, Ordering::Relaxed);

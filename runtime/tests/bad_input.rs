@@ -60,6 +60,16 @@ fn a_gomaxprocs_may_be_empty_or_stand_in_blanks() {
 }
 
 #[test]
+fn a_switch_that_is_neither_on_nor_off_is_an_error() {
+    let test = "a_switch_that_is_neither_on_nor_off_is_an_error";
+    for name in ["GORT_CHECK", "GORT_REPORT_LEAKS", "GORT_REPORT_STANDSTILL"] {
+        Child::new(test, name).env(name, "yes").succeeds(|| {
+            assert_nothing_starts(&format!("{name}=yes is none of 0, 1"), ErrorKind::InvalidInput);
+        });
+    }
+}
+
+#[test]
 fn a_seed_that_is_no_number_is_an_error() {
     for value in ["x", "-1", "1.5"] {
         Child::new("a_seed_that_is_no_number_is_an_error", value).env("GORT_SEED", value).succeeds(|| {

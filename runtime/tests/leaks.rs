@@ -151,3 +151,43 @@ fn they_are_reported_also_if_main_panics() {
         assert_four(&ended.stderr);
     }
 }
+
+/// What takes a moment to be dropped.
+struct Slow;
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        let since = std::time::Instant::now();
+        while since.elapsed() < Duration::from_millis(1) {
+            std::hint::spin_loop();
+        }
+    }
+}
+
+gort_runtime::local! {
+    static SLOW: Slow = Slow;
+}
+
+/// A join goes on with the result of its branch while the goroutine that has run it drops its local values.
+#[test]
+fn who_is_on_its_way_out_is_not_left_behind() {
+    let test = "who_is_on_its_way_out_is_not_left_behind";
+    in_children(
+        test,
+        |builder| {
+            let builder = builder.report_leaks(true);
+            let runtime = builder.build().unwrap();
+            runtime.run(|| {
+                let first = gort_runtime::current();
+                let stolen = || {
+                    SLOW.with(|_| ());
+                    first.unpark();
+                };
+                // The first branch waits for the second one: so it has a goroutine of its own.
+                gort_runtime::join(park, stolen);
+            });
+            drop(runtime);
+        },
+        |stderr| assert!(!stderr.contains("left behind"), "{stderr}"),
+    );
+}

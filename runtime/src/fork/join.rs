@@ -306,7 +306,7 @@ where
 {
     if opened & FOREIGN != 0 {
         let sched = runtime::current_or_start().unwrap_or_else(|error| panic!("cannot start gort: {error}"));
-        return runtime::run_main(sched, Location::caller(), || fork(a, b, |a, b| (a, b)));
+        return runtime::run_on(sched, Location::caller(), |_| (), || fork(a, b, |a, b| (a, b)));
     }
     assert!(opened & NO_MEMORY == 0, "no memory for the records of a join");
     let _back = (opened & FULL != 0).then(Excursion::begin);

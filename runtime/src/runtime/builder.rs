@@ -261,6 +261,8 @@ impl Builder {
             Some(report) => report,
             None => choice_from_env("GORT_REPORT_STANDSTILL", &SWITCH)?.unwrap_or(true),
         };
+        // For gort-sync, which reads it at the first lock and cannot refuse.
+        choice_from_env("GORT_CHECK", &SWITCH)?;
         Ok(Settings {
             procs,
             mode,

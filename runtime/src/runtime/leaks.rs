@@ -12,12 +12,19 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::panic::Location;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use crate::g::G;
 use crate::g::state::Status;
 use crate::sched::Sched;
 use crate::stack;
 use crate::sys;
+use crate::timer::sleep::sleep;
+
+const RUNNING: &str = "running";
+
+/// For so many milliseconds one that runs is waited for.
+const PATIENCE: u32 = 20;
 
 /// Stops `sched`; the first time, and if it is asked for, with a report of what is left behind.
 pub(super) fn stop(sched: &'static Sched) {
@@ -27,9 +34,17 @@ pub(super) fn stop(sched: &'static Sched) {
     sched.stop();
 }
 
-/// Prints which goroutines of `sched` have not ended, if there are any.
+/// Prints which goroutines of `sched` have not ended, if there are any. One that runs may be on its way out:
+/// whoever has its result, or was in its scope, goes on a moment before it has ended. It gets that moment.
 fn report(sched: &'static Sched) {
-    let living = living(sched);
+    let mut living = living(sched);
+    for _ in 0..PATIENCE {
+        if living.iter().all(|(_, state)| *state != RUNNING) {
+            break;
+        }
+        sleep(Duration::from_millis(1));
+        living = self::living(sched);
+    }
     if let Some(text) = describe(&living) {
         sys::complain(&text);
     }
@@ -47,7 +62,7 @@ fn living(sched: &'static Sched) -> Vec<Kind> {
         Status::Dead => None,
         Status::New => Some((g.site(), "not started")),
         Status::Runnable => Some((g.site(), "runnable")),
-        Status::Running => Some((g.site(), "running")),
+        Status::Running => Some((g.site(), RUNNING)),
         Status::Parking | Status::Waiting | Status::Claimed | Status::Left => {
             Some((g.site(), g.wait_reason().as_str()))
         }

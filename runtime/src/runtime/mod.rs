@@ -124,9 +124,14 @@ where
     result.unwrap_or_else(|payload| panic::resume_unwind(payload))
 }
 
-/// Runs `f` on a goroutine of `sched`, created at `site`, while the caller waits.
+/// Runs `f` on a goroutine of `sched`, created at `site`, while the caller waits. `name_it` is told which one.
 #[track_caller]
-pub(crate) fn run_main<F, T>(sched: &'static Sched, site: &'static Location<'static>, f: F) -> T
+pub(crate) fn run_on<F, T>(
+    sched: &'static Sched,
+    site: &'static Location<'static>,
+    name_it: impl FnOnce(u64),
+    f: F,
+) -> T
 where
     F: FnOnce() -> T + Send,
     T: Send,
@@ -134,11 +139,21 @@ where
     // SAFETY: F and T are Send; the caller waits right here until the goroutine has ended, and gives its
     // result out before what they borrow can end.
     let spawned = unsafe { spawn::spawn_in(sched, Wish::NOTHING, site, f) };
-    let spawned = spawned.unwrap_or_else(|error| panic!("cannot spawn the main goroutine: {error}"));
-    sched.main_id.store(spawned.g.id(), Ordering::Relaxed);
+    let spawned = spawned.unwrap_or_else(|error| panic!("cannot spawn a goroutine: {error}"));
+    name_it(spawned.g.id());
     // SAFETY: just spawned with result T.
     let handle = unsafe { RawHandle::<T>::new(spawned) };
     handle.join().unwrap_or_else(|payload| panic::resume_unwind(payload))
+}
+
+/// The same with the main goroutine, which comes first in dumps.
+#[track_caller]
+fn run_main<F, T>(sched: &'static Sched, site: &'static Location<'static>, f: F) -> T
+where
+    F: FnOnce() -> T + Send,
+    T: Send,
+{
+    run_on(sched, site, |id| sched.main_id.store(id, Ordering::Relaxed), f)
 }
 
 fn start(builder: Builder) -> io::Result<&'static Sched> {
