@@ -2,7 +2,8 @@
 # Runs the loom models of the state words and hand-over protocols, the machine's and the locks': the tests of
 # gort-runtime and gort-sync with `loom` in their path, in a build of its own where the atomics are loom's.
 #
-# LOOM_MAX_PREEMPTIONS bounds the search: 2 finds nearly all known kinds of errors; 3 takes far longer.
+# LOOM_MAX_PREEMPTIONS bounds the search: 2 finds nearly all known kinds of errors; models that need 3 say so
+# themselves.
 set -euo pipefail
 # shellcheck source=common.sh source-path=SCRIPTDIR
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"

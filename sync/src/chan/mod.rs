@@ -26,6 +26,9 @@
 //! - When the last receiver goes, what is in the buffer is dropped.
 //! - Closing twice does nothing; `close` says whether it was this call that closed.
 //!
+//! A goroutine of a runtime that has been shut down waits on: a value that it is handed counts as sent, and is
+//! lost with it.
+//!
 //! # Memory model
 //!
 //! What a goroutine did before a send is seen after the receive of that value. What was done before a close
