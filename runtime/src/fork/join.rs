@@ -5,7 +5,7 @@
 //! ```text
 //!   push    record at head <- b;  head += 64          (head >= limit: `open`, and perhaps `fork_slowly`)
 //!   run a
-//!   pop     head -= 64;  was the record seen by anybody?
+//!   pop     head -= 64;  was the branch offered to anybody?
 //!             no:  run b                              the usual way
 //!             yes: `regain`: take it back, or wait for whoever runs it
 //! ```
@@ -243,12 +243,12 @@ where
     cur::set_fork_head(head);
     compiler_fence(Ordering::SeqCst);
     // SAFETY: records are type-stable.
-    if !unsafe { record.as_ref() }.word.is_latent() {
+    if !unsafe { record.as_ref() }.word.is_mine() {
         // SAFETY: popped.
         let b = unsafe { settle::<B, RB>(record) };
         return then(a, b);
     }
-    // SAFETY: nobody has seen it, and it is popped: ours.
+    // SAFETY: nobody has been offered it, and it is popped: ours.
     let b = unsafe { Record::take::<B>(record) };
     then(a, b())
 }
