@@ -99,9 +99,20 @@ struct Node {
     children: Option<(Box<Node>, Box<Node>)>,
 }
 
-fn grow(depth: u32, value: u64) -> Box<Node> {
-    let children = (depth > 1).then(|| (grow(depth - 1, 2 * value), grow(depth - 1, 2 * value + 1)));
-    Box::new(Node { value, children })
+/// The nodes are numbered level by level from 1, and made level by level, the leaves first: whether the left or the
+/// right child is visited first makes no difference to the caches. (Made by the obvious recursion, the nodes lie as a
+/// walk from right to left meets them. That is chili's order, and takes half the time of the other.)
+fn grow(depth: u32) -> Box<Node> {
+    let mut first = 1_u64 << (depth - 1);
+    let leaf = |value| Box::new(Node { value, children: None });
+    let mut level: Vec<_> = (first..2 * first).map(leaf).collect();
+    while first > 1 {
+        first /= 2;
+        let mut nodes = level.into_iter();
+        let mut pair = || Some((nodes.next()?, nodes.next()?));
+        level = (first..2 * first).map(|value| Box::new(Node { value, children: pair() })).collect();
+    }
+    level.pop().expect("the root is left")
 }
 
 fn sum<J: Join>(j: J, node: &Node) -> u64 {
@@ -329,7 +340,7 @@ fn main() {
     }
     .run();
 
-    let tree = grow(DEPTH, 1);
+    let tree = grow(DEPTH);
     let tree = &*tree;
     let sum_expected = sum(Serial, tree);
     Contest {

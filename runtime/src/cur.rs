@@ -9,9 +9,9 @@
 //! Beside it lies the *fork block*, two words of the same kind: the head of the pile of the goroutine that runs
 //! (`fork::pile`), and where the limit of that pile stands. They are here, not in the G, because a fork is
 //! mostly the latency of storing and loading the head: 4.9 ns where the address of the word was itself loaded,
-//! 3.0 where it is a constant offset from the thread pointer. (They are saved and restored at each switch.) On a
-//! thread that is no worker the limit's place is a zero, so that a fork need not ask where it is; on the
-//! scheduler stack the block is the last goroutine's, and nobody asks.
+//! 3.0 where it is a constant offset from the thread pointer. A goroutine that has forked has them saved and
+//! restored at each switch. Else, on the scheduler stack, and on a thread that is no worker, the block is *clear*:
+//! the head is 0 and the limit's place is a zero, so that a fork need not ask where it is.
 //!
 //! # Invariants
 //!
@@ -90,8 +90,8 @@ struct Nothing([usize; 1]);
 static NOTHING: Nothing = Nothing([0]);
 
 /// Where the thread's fork block lies, as an offset that is the same on every thread; and what is in it: the head
-/// of the running goroutine's pile, and where the limit of it stands. On a thread that is no worker both head
-/// and limit are 0.
+/// of the running goroutine's pile, and where the limit of it stands. Where it has none, and on a thread that is
+/// no worker, both head and limit are 0.
 #[inline(always)]
 pub(crate) fn fork_block() -> (ForkBlock, usize, *const AtomicUsize) {
     let (block, head, limit) = arch::get_fork();
@@ -116,13 +116,14 @@ pub(crate) fn set_fork_head(head: usize) {
     arch::set_fork_head(head);
 }
 
-/// Sets both words: by the worker, before it resumes a goroutine.
+/// Sets both words: for a goroutine that has a pile.
 #[inline(always)]
 pub(crate) fn set_fork(head: usize, limit: *const AtomicUsize) {
     arch::set_fork(head, limit.expose_provenance());
 }
 
-/// The thread runs no goroutines any more.
+/// No goroutine with a pile runs on the thread.
+#[inline(always)]
 pub(crate) fn clear_fork() {
     arch::set_fork(0, (&raw const NOTHING).expose_provenance());
 }

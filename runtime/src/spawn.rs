@@ -297,7 +297,7 @@ where
         unsafe { Count::leave(scope) };
     }
     mem::forget(abort);
-    if g.pile.has_chunk() {
+    if g.forks.get() {
         give_chunks_back(g);
     }
     // From here on no signal may take the P: the worker counts on it. (The stack is left by returning.)
@@ -320,6 +320,7 @@ fn take_name(g: GRef) -> Option<Arc<str>> {
 fn give_chunks_back(g: GRef) {
     let _section = NoPreempt::enter();
     let p = M::current().and_then(M::p).expect("a running goroutine's M holds a P");
+    g.forks.set(false);
     let mut chunk = g.pile.end();
     let mut is_first = true;
     // SAFETY: null, or a chunk of the pile that has ended: ours.

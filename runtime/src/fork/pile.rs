@@ -57,17 +57,20 @@ pub(crate) struct Pile {
 unsafe impl Sync for Pile {}
 
 impl Pile {
-    /// Makes this pile the one that forks on this thread go to. By the worker, before it resumes the goroutine.
+    /// Makes this pile the one that forks on this thread go to. By the worker, before it resumes a goroutine that has
+    /// forked; a first fork does it itself (`begin`).
     #[inline(always)]
     pub(crate) fn install(&self) {
         cur::set_fork(self.saved_head.load(Ordering::Relaxed), &raw const self.limit);
     }
 
-    /// Saves what the thread has of it. By the same worker, when the goroutine has left the thread.
+    /// Saves what the thread has of it, and leaves the thread without. By the same worker, when the goroutine has left
+    /// the thread.
     #[inline(always)]
     pub(crate) fn save(&self) {
         let (_, head, _) = cur::fork_block();
         self.saved_head.store(head, Ordering::Relaxed);
+        cur::clear_fork();
     }
 
     /// The first unused record. By the goroutine, or a handler on its thread.
@@ -121,7 +124,9 @@ impl Pile {
     /// Are any records in use? By the goroutine.
     #[inline(always)]
     pub(crate) fn has_records(&self) -> bool {
-        self.head() != self.bottom.load(Ordering::Relaxed)
+        let head = self.head();
+        // 0 without a chunk: then a switch does not touch the pile's lines.
+        head != 0 && head != self.bottom.load(Ordering::Relaxed)
     }
 
     /// Has the goroutine forked, ever?
@@ -141,7 +146,7 @@ impl Pile {
         self.current.set(chunk);
         self.oldest.set(chunk);
         self.bottom.store(Chunk::bottom(chunk), Ordering::Relaxed);
-        cur::set_fork_head(Chunk::bottom(chunk));
+        cur::set_fork(Chunk::bottom(chunk), &raw const self.limit);
         self.raise_limit();
     }
 
@@ -186,7 +191,7 @@ impl Pile {
         debug_assert!(!self.has_records(), "a goroutine ends with forks in use");
         let first = self.current.replace(ptr::null_mut());
         self.oldest.set(ptr::null_mut());
-        cur::set_fork_head(0);
+        cur::clear_fork();
         self.bottom.store(0, Ordering::Relaxed);
         self.limit.store(0, Ordering::Relaxed);
         first

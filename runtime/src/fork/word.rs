@@ -78,17 +78,19 @@ impl Word {
         Word(AtomicUsize::new(LATENT))
     }
 
-    /// Owner: has nobody seen the record since it was written? Relaxed: only the owner's thread offers,
-    /// and what others have made of it since, `reclaim` reads again.
-    #[inline(always)]
+    /// Is the branch the owner's and the link in no queue? For assertions.
     pub(crate) fn is_latent(&self) -> bool {
         self.0.load(Ordering::Relaxed) == LATENT
     }
 
-    /// Owner: has nobody been offered the branch? Then it is the owner's without a claim.
+    /// Owner: has nobody been offered the branch since it was written? Then it is the owner's without a claim,
+    /// though a queue may still hold the link (STALE): where work is offered often and seldom taken, all records of
+    /// a recursion are so, for milliseconds, and must cost no more than latent ones.
+    #[inline(always)]
     pub(crate) fn is_mine(&self) -> bool {
-        // Relaxed: only the owner's thread offers.
-        matches!(self.0.load(Ordering::Relaxed), LATENT | STALE)
+        // Relaxed: only the owner's thread offers; what others make of the word meanwhile, STALE to LATENT, leaves
+        // the branch where it is.
+        self.0.load(Ordering::Relaxed) <= STALE
     }
 
     /// Owner: offers the branch. True: the caller must queue the link.

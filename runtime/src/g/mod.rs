@@ -84,6 +84,8 @@ mod record {
         pub(crate) frozen: AtomicPtr<Head>,
         /// May it run on any M once it has started? Set at birth.
         pub(crate) free: Cell<bool>,
+        /// Has it a pile of forks, which the worker installs and saves? Here, beside what each switch looks at.
+        pub(crate) forks: Cell<bool>,
         /// Its scheduler.
         pub(crate) owner: AtomicPtr<()>,
         /// Who spawned it, and how often that one had been resumed then: to go on with it directly at the

@@ -88,13 +88,15 @@ impl Sched {
             g.state.set_running();
             g.resumes.set(g.resumes.get() + 1);
             m.g.store(ptr::from_ref(g).cast_mut(), Ordering::Relaxed);
-            g.pile.install();
-            if g.pile.has_chunk() {
+            if g.forks.get() {
+                g.pile.install();
                 self.pass_hunger(m, g);
             }
             // SAFETY: it came from a queue, or is new, or is the parent that was queued: ours alone.
             let outcome = unsafe { Coro::resume(g.coro.get()) };
-            g.pile.save();
+            if g.forks.get() {
+                g.pile.save();
+            }
             m.g.store(ptr::null_mut(), Ordering::Relaxed);
             // None: the runtime stops, and the goroutine was frozen without a P.
             let Some(p) = m.p() else { return };

@@ -56,6 +56,7 @@ extern "C" fn open() -> usize {
     if !g.pile.has_chunk() {
         let Some(chunk) = free_chunk(p) else { return NO_MEMORY };
         g.pile.begin(chunk, ptr::from_ref(g).cast());
+        g.forks.set(true);
     }
     let mut bits = 0;
     if g.pile.is_full() {
