@@ -131,10 +131,12 @@ pub(crate) fn clear_fork() {
 /// A section in which no signal takes the P away from this thread. Nests; costs two plain stores. On a
 /// foreign thread it does nothing. It must not span a suspension (the guard would restore the np of
 /// another thread): debug builds assert that in `coro`.
+///
+/// One word, so that what holds a section and one thing more travels in registers.
 #[derive(Debug)]
 pub(crate) struct NoPreempt {
+    /// Null: within another section, which ends later, or on a foreign thread.
     head: *const Head,
-    old: u32,
 }
 
 impl NoPreempt {
@@ -142,20 +144,21 @@ impl NoPreempt {
     #[inline(always)]
     pub(crate) fn enter() -> Self {
         let head = head();
-        let mut old = 0;
         if !head.is_null() {
             // SAFETY: invariant 3: a non-null head is this thread's own M, alive while the thread runs.
-            let head = unsafe { &*head };
-            old = head.np();
-            head.set_np(1);
+            let m = unsafe { &*head };
+            if m.np() == 0 {
+                m.set_np(1);
+                return NoPreempt { head };
+            }
         }
-        NoPreempt { head, old }
+        NoPreempt { head: ptr::null() }
     }
 
-    /// Was there a section already when this one was entered? Then nothing may suspend.
+    /// Was there a section already when this one was entered, on a worker? Then nothing may suspend.
     #[inline(always)]
     pub(crate) fn is_nested(&self) -> bool {
-        self.old != 0
+        self.head.is_null()
     }
 }
 
@@ -164,7 +167,7 @@ impl Drop for NoPreempt {
     fn drop(&mut self) {
         if !self.head.is_null() {
             // SAFETY: as in `enter`; the guard did not span a suspension, so it is still this thread's.
-            unsafe { &*self.head }.set_np(self.old);
+            unsafe { &*self.head }.set_np(0);
         }
     }
 }

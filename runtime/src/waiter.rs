@@ -51,6 +51,7 @@
 
 use std::cell::UnsafeCell;
 use std::fmt;
+use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -61,7 +62,7 @@ pub use crate::g::wait::{WaitFor, WaitReason};
 use crate::g::{G, GRef};
 use crate::m::M;
 use crate::park;
-use crate::sched::ready::ready;
+use crate::sched::ready::{ready, ready_in};
 use crate::sys::clock;
 use crate::util::abort::AbortOnUnwind;
 use crate::util::rng::Rng;
@@ -271,6 +272,19 @@ impl Sleeper {
             }
         };
         Some(Ended(after))
+    }
+}
+
+impl Ended {
+    /// As its drop, for who is in a section: the locks that the sleeper needs next are free.
+    #[inline(always)]
+    pub fn let_go(self, section: &Section) {
+        let after = ManuallyDrop::new(self);
+        match after.0 {
+            AfterEnd::Queue(g) => ready_in(&section.0, g),
+            AfterEnd::Nothing => {}
+            AfterEnd::Thread(parker) => parker.end(),
+        }
     }
 }
 

@@ -239,6 +239,16 @@ impl<'a, S, A, B> Locked<'a, S, A, B> {
         self.held.split().2
     }
 
+    /// Frees the lock, then lets go on who was `ended` under it.
+    #[inline(always)]
+    pub(crate) fn free_and_let_go(self, ended: Option<Ended>) {
+        let Locked { held, section } = self;
+        drop(held);
+        if let Some(ended) = ended {
+            ended.let_go(&section);
+        }
+    }
+
     /// Frees the lock and waits in the list of `side` until somebody ends that, or until `deadline`. Meanwhile
     /// wakers may exchange what is in `slot`.
     #[inline]

@@ -68,36 +68,44 @@ mod record {
     /// The record of a goroutine.
     #[repr(C)]
     pub(crate) struct G {
+        // The first line: all that the scheduler and wakers touch. The second and third: its forks. The
+        // fourth: what a wait writes. So a goroutine that blocks and goes on costs three lines.
         /// First: queues know goroutines by it.
         link: Link,
-        /// Its forks. Second: on a cache line of its own, which the link shares with nobody's hot words.
-        pub(crate) pile: Pile,
         /// The status word and the ticket.
         pub(crate) state: State,
-        /// Who has the result, who frees the slot.
-        pub(crate) done: Done,
         /// The suspended computation. Touched by its worker only.
         pub(crate) coro: UnsafeCell<Coro>,
         /// The M that it is bound to (invariant 4).
         pub(crate) bound: AtomicPtr<Head>,
-        /// The M that sleeps beneath it, while it parks in a panic.
-        pub(crate) frozen: AtomicPtr<Head>,
-        /// May it run on any M once it has started? Set at birth.
-        pub(crate) free: Cell<bool>,
-        /// Has it a pile of forks, which the worker installs and saves? Here, beside what each switch looks at.
-        pub(crate) forks: Cell<bool>,
         /// Its scheduler.
         pub(crate) owner: AtomicPtr<()>,
+        /// May it run on any M once it has started? Set at birth.
+        pub(crate) free: Cell<bool>,
+        /// Has it a pile of forks, which the worker installs and saves?
+        pub(crate) forks: Cell<bool>,
+        /// Its forks: on cache lines of its own.
+        pub(crate) pile: Pile,
+        /// How often it has been resumed.
+        pub(crate) resumes: Cell<u64>,
+        /// The stack pointer when it last left its stack.
+        pub(crate) saved_sp: AtomicUsize,
+        /// Why it waits, at which object, and where the number of who holds that stands.
+        wait_reason: AtomicU8,
+        wait_object: AtomicUsize,
+        wait_holder: AtomicPtr<AtomicU64>,
+        /// When it began to wait, by the coarse clock (`sys::clock`).
+        wait_since: AtomicU64,
+        /// Who has the result, who frees the slot.
+        pub(crate) done: Done,
         /// Who spawned it, and how often that one had been resumed then: to go on with it directly at the
         /// end, if it has not run since. Compared, never followed.
         pub(crate) parent: Cell<*const G>,
         pub(crate) parent_resumes: Cell<u64>,
-        /// How often it has been resumed.
-        pub(crate) resumes: Cell<u64>,
+        /// The M that sleeps beneath it, while it parks in a panic.
+        pub(crate) frozen: AtomicPtr<Head>,
         /// The token of `park` and `unpark`.
         pub(crate) unpark: Unpark,
-        /// The stack pointer when it last left its stack.
-        pub(crate) saved_sp: AtomicUsize,
         /// The low end of the stack or segment that it runs on: how much is left for `grow`.
         pub(crate) stack_low: AtomicUsize,
         /// Its goroutine-local values, of `local`; null if it has none.
@@ -106,12 +114,6 @@ mod record {
         pub(crate) panicked: Cell<Option<Box<Panicked>>>,
         /// Its number, from 1; 0 in the memory of one that never lived.
         pub(crate) id: AtomicU64,
-        /// Why it waits, at which object, and where the number of who holds that stands.
-        wait_reason: AtomicU8,
-        wait_object: AtomicUsize,
-        wait_holder: AtomicPtr<AtomicU64>,
-        /// When it began to wait, by the coarse clock (`sys::clock`).
-        wait_since: AtomicU64,
         /// What a visitor wants to see, while there is one (`coro`, invariant 5).
         pub(crate) visit: AtomicPtr<Visit>,
         /// Where it was spawned.

@@ -30,7 +30,12 @@ pub(crate) fn item_of(g: GRef) -> Item {
 /// Queues a goroutine that its waker has made Runnable (`AfterReady::Queue`). By anybody, anywhere.
 #[inline]
 pub(crate) fn ready(g: GRef) {
-    let _section = NoPreempt::enter();
+    ready_in(&NoPreempt::enter(), g);
+}
+
+/// As [`ready`], in a section that the caller keeps.
+#[inline]
+pub(crate) fn ready_in(_: &NoPreempt, g: GRef) {
     let m = M::current();
     // SAFETY: `bound` holds null or the head of an M.
     let bound = unsafe { M::of_head(g.bound.load(Ordering::Relaxed)) };

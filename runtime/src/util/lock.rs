@@ -70,6 +70,7 @@ impl RawLock {
     }
 
     #[cold]
+    #[inline(never)]
     fn lock_contended(&self) {
         for _ in 0..SPINS {
             std::hint::spin_loop();
@@ -91,13 +92,20 @@ impl RawLock {
     /// memory: what stands behind the lock is guarded by who owns both.)
     #[inline(always)]
     pub fn unlock(&self) {
-        // Release, twice: pairs with the Acquires above. (Relaxed: only who sleeps depends on the look.)
+        // Release: pairs with the Acquires above. (Relaxed: only who sleeps depends on the look.)
         if self.0.load(Ordering::Relaxed) == 1 {
             self.0.store(0, Ordering::Release);
-            return;
+        } else {
+            self.unlock_contended();
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn unlock_contended(&self) {
         // From the swap on the word's address only names the futex (invariant 4).
         let word: *const AtomicU32 = &self.0;
+        // Release: as in `unlock`.
         if self.0.swap(0, Ordering::Release) == 2 {
             futex::wake(word, 1);
         }

@@ -28,8 +28,8 @@ const BLOCK_MAX: usize = 4_096;
 pub(super) enum Buffer<T> {
     /// At most `capacity` values; the ring has room for them.
     Bounded { ring: VecDeque<T>, capacity: usize },
-    /// As many as memory holds.
-    Unbounded(Blocks<T>),
+    /// As many as memory holds. (In a box: so all that a bounded channel touches lies on two cache lines.)
+    Unbounded(Box<Blocks<T>>),
 }
 
 /// The blocks of an unbounded buffer.
@@ -77,7 +77,7 @@ impl<T> Buffer<T> {
 
     /// Room for all.
     pub(super) fn unbounded() -> Self {
-        Buffer::Unbounded(Blocks { row: VecDeque::new(), len: 0, spare: None, garbage: None })
+        Buffer::Unbounded(Box::new(Blocks { row: VecDeque::new(), len: 0, spare: None, garbage: None }))
     }
 
     /// How many values are in.
@@ -94,6 +94,25 @@ impl<T> Buffer<T> {
             Buffer::Bounded { ring, capacity } => ring.len() < *capacity,
             Buffer::Unbounded(_) => true,
         }
+    }
+
+    /// Puts a value in, if the buffer is bounded and has room.
+    #[inline(always)]
+    pub(super) fn put(&mut self, value: T) -> Result<(), T> {
+        match self {
+            Buffer::Bounded { ring, capacity } if ring.len() < *capacity => {
+                ring.push_back(value);
+                Ok(())
+            }
+            _ => Err(value),
+        }
+    }
+
+    /// Takes the oldest value out, if the buffer is bounded and there is one.
+    #[inline(always)]
+    pub(super) fn get(&mut self) -> Option<T> {
+        let Buffer::Bounded { ring, .. } = self else { return None };
+        ring.pop_front()
     }
 
     /// Puts the value that is in `slot` in, if there is one and there is room.
@@ -133,7 +152,7 @@ impl<T> Buffer<T> {
 
     /// Is there some?
     pub(super) fn has_garbage(&self) -> bool {
-        matches!(self, Buffer::Unbounded(Blocks { garbage: Some(_), .. }))
+        matches!(self, Buffer::Unbounded(blocks) if blocks.garbage.is_some())
     }
 
     /// By what the buffer has to grow before the next push, if it has.

@@ -46,13 +46,14 @@ pub(crate) type ChanMonitor<T> = Monitor<State<T>, Received<T>, T>;
 
 type ChanLocked<'a, T> = Locked<'a, State<T>, Received<T>, T>;
 
-/// What both ends share.
+/// What both ends share. In this order: all that sends and receives touch lies together.
+#[repr(C)]
 pub(crate) struct Chan<T> {
     pub(crate) monitor: ChanMonitor<T>,
-    /// `None`: unbounded.
-    capacity: Option<usize>,
     /// Is it never ready (`never`)?
     is_never: bool,
+    /// `None`: unbounded.
+    capacity: Option<usize>,
     senders: AtomicUsize,
     receivers: AtomicUsize,
 }
@@ -85,15 +86,40 @@ pub(crate) enum RecvStep {
     Empty,
 }
 
-/// How a blocking operation ended.
+/// How long an operation may wait.
+#[derive(Clone, Copy)]
+pub(crate) enum Patience {
+    /// Not at all.
+    None,
+    /// Until the deadline, or for ever.
+    Until(Option<Instant>),
+}
+
+/// Why an operation was not done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// It was done.
-    Done,
-    /// The channel is closed.
+pub(crate) enum Failure {
+    /// The channel is closed; to receive from: closed and empty.
     Closed,
-    /// Not in time.
+    /// It could not be done in time.
     TimedOut,
+}
+
+impl<T> ChanLocked<'_, T> {
+    /// The usual send, inlined into its callers: puts a value into a bounded buffer that has room. If anything else
+    /// is to be done, gives the value back.
+    #[inline(always)]
+    fn put(&mut self, value: T) -> Result<(), T> {
+        let (state, receivers, _) = self.split();
+        if state.is_closed || !receivers.is_empty() { Err(value) } else { state.buffer.put(value) }
+    }
+
+    /// The usual receive, inlined into its callers: takes from a bounded buffer for which no sender waits. `None`
+    /// if anything else is to be done.
+    #[inline(always)]
+    fn get(&mut self) -> Option<T> {
+        let (state, _, senders) = self.split();
+        if senders.is_empty() { state.buffer.get() } else { None }
+    }
 }
 
 impl<T> State<T> {
@@ -207,55 +233,61 @@ impl<T> Chan<T> {
         self.monitor.lock().is_closed
     }
 
-    /// Sends what is in `slot` without waiting; `TimedOut`: it is full.
+    /// Sends a value; if it was not done, says why, and gives it back.
     #[inline(always)]
-    pub(super) fn try_send(&self, slot: &mut Option<T>) -> Outcome {
-        match self.begin_send(slot) {
-            Ok(outcome) => outcome,
-            Err(_) => Outcome::TimedOut,
-        }
-    }
-
-    /// Sends what is in `slot`; else it is still there.
-    #[inline(always)]
-    pub(super) fn send(&self, slot: &mut Option<T>, deadline: Option<Instant>) -> Outcome {
-        loop {
-            match self.begin_send(slot) {
-                Ok(outcome) => return outcome,
-                Err(locked) => {
-                    if let Some(outcome) = self.wait_to_send(locked, slot, deadline) {
-                        return outcome;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Sends, or comes back with the lock held if one would have to wait.
-    #[inline(always)]
-    fn begin_send(&self, slot: &mut Option<T>) -> Result<Outcome, ChanLocked<'_, T>> {
+    pub(super) fn send(&self, value: T, patience: Patience) -> Result<(), (Failure, T)> {
         let mut locked = self.monitor.lock();
+        let value = match locked.put(value) {
+            Ok(()) => return Ok(()),
+            Err(value) => value,
+        };
+        let mut slot = Some(value);
+        let sent = self.send_slowly(locked, &mut slot, patience);
+        sent.map_err(|failure| (failure, slot.expect("what was not sent is still there")))
+    }
+
+    /// As `send`, where more is to be done than to put the value into the buffer. The slot is empty afterwards, or
+    /// it fails.
+    #[inline(never)]
+    fn send_slowly<'a>(
+        &'a self,
+        mut locked: ChanLocked<'a, T>,
+        slot: &mut Option<T>,
+        patience: Patience,
+    ) -> Result<(), Failure> {
         loop {
             let (state, mut receivers, _) = locked.split();
             match state.send(&mut receivers, slot) {
                 SendStep::Done(waker) => {
-                    drop(locked);
-                    drop(waker);
-                    return Ok(Outcome::Done);
+                    locked.free_and_let_go(waker);
+                    return Ok(());
                 }
-                SendStep::Closed => return Ok(Outcome::Closed),
-                SendStep::Full => return Err(locked),
+                SendStep::Closed => return Err(Failure::Closed),
+                SendStep::Full => {}
                 SendStep::NeedsBlock => {
                     drop(locked);
                     self.tidy();
                     locked = self.monitor.lock();
+                    continue;
                 }
+            }
+            let Patience::Until(deadline) = patience else { return Err(Failure::TimedOut) };
+            if self.is_never {
+                drop(locked);
+                return Err(self.wait_for_ever(deadline));
+            }
+            match locked.wait(Second, WaitReason::ChanSend.at(self), deadline, slot) {
+                Waited::Ended if slot.is_none() => return Ok(()),
+                Waited::Ended => return Err(Failure::Closed),
+                Waited::TimedOut(_) => return Err(Failure::TimedOut),
+                Waited::Again => locked = self.monitor.lock(),
             }
         }
     }
 
     /// Lets the buffer grow, if it has no room, and frees what it has emptied: outside the lock.
     #[cold]
+    #[inline(never)]
     pub(crate) fn tidy(&self) {
         let mut growth = self.monitor.lock().buffer.growth_size().map(Growth::new);
         let mut locked = self.monitor.lock();
@@ -267,94 +299,61 @@ impl<T> Chan<T> {
         drop((growth, garbage));
     }
 
-    /// `None`: look anew.
-    #[inline(never)]
-    fn wait_to_send(
-        &self,
-        locked: ChanLocked<'_, T>,
-        slot: &mut Option<T>,
-        deadline: Option<Instant>,
-    ) -> Option<Outcome> {
-        if self.is_never {
-            drop(locked);
-            return Some(self.wait_for_ever(deadline));
-        }
-        match locked.wait(Second, WaitReason::ChanSend.at(self), deadline, slot) {
-            Waited::Ended if slot.is_none() => Some(Outcome::Done),
-            Waited::Ended => Some(Outcome::Closed),
-            Waited::TimedOut(_) => Some(Outcome::TimedOut),
-            Waited::Again => None,
-        }
-    }
-
-    /// Receives into `slot`, which is empty, without waiting; `TimedOut`: nothing is there.
+    /// Receives a value, or says why not.
     #[inline(always)]
-    pub(super) fn try_recv(&self, slot: &mut Option<Received<T>>) -> Outcome {
-        match self.begin_recv(slot) {
-            Ok(outcome) => outcome,
-            Err(_) => Outcome::TimedOut,
-        }
-    }
-
-    /// Receives into `slot`, which is empty.
-    #[inline(always)]
-    pub(super) fn recv(&self, slot: &mut Option<Received<T>>, deadline: Option<Instant>) -> Outcome {
-        loop {
-            match self.begin_recv(slot) {
-                Ok(outcome) => return outcome,
-                Err(locked) => {
-                    if let Some(outcome) = self.wait_to_recv(locked, slot, deadline) {
-                        return outcome;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Receives, or comes back with the lock held if one would have to wait.
-    #[inline(always)]
-    fn begin_recv(&self, slot: &mut Option<Received<T>>) -> Result<Outcome, ChanLocked<'_, T>> {
+    pub(super) fn recv(&self, patience: Patience) -> Result<T, Failure> {
         let mut locked = self.monitor.lock();
-        let (state, _, mut senders) = locked.split();
-        match state.recv(&mut senders, slot) {
-            RecvStep::Done(waker) => {
-                let garbage = state.take_garbage();
-                drop(locked);
-                drop(waker);
-                drop(garbage);
-                Ok(Outcome::Done)
-            }
-            RecvStep::Closed => Ok(Outcome::Closed),
-            RecvStep::Empty => Err(locked),
+        if let Some(value) = locked.get() {
+            return Ok(value);
         }
+        let mut slot = None;
+        self.recv_slowly(locked, &mut slot, patience)?;
+        // (Nobody hands an error over.)
+        slot.and_then(Result::ok).ok_or(Failure::Closed)
     }
 
-    /// `None`: look anew.
+    /// As `recv`, where more is to be done than to take a value from the buffer. The value is in the slot
+    /// afterwards, or it fails.
     #[inline(never)]
-    fn wait_to_recv(
-        &self,
-        locked: ChanLocked<'_, T>,
+    fn recv_slowly<'a>(
+        &'a self,
+        mut locked: ChanLocked<'a, T>,
         slot: &mut Option<Received<T>>,
-        deadline: Option<Instant>,
-    ) -> Option<Outcome> {
-        if self.is_never {
-            drop(locked);
-            return Some(self.wait_for_ever(deadline));
-        }
-        match locked.wait(First, WaitReason::ChanReceive.at(self), deadline, slot) {
-            Waited::Ended if slot.is_some() => Some(Outcome::Done),
-            Waited::Ended => Some(Outcome::Closed),
-            Waited::TimedOut(_) => Some(Outcome::TimedOut),
-            Waited::Again => None,
+        patience: Patience,
+    ) -> Result<(), Failure> {
+        loop {
+            let (state, _, mut senders) = locked.split();
+            match state.recv(&mut senders, slot) {
+                RecvStep::Done(waker) => {
+                    let garbage = state.take_garbage();
+                    locked.free_and_let_go(waker);
+                    drop(garbage);
+                    return Ok(());
+                }
+                RecvStep::Closed => return Err(Failure::Closed),
+                RecvStep::Empty => {}
+            }
+            let Patience::Until(deadline) = patience else { return Err(Failure::TimedOut) };
+            if self.is_never {
+                drop(locked);
+                return Err(self.wait_for_ever(deadline));
+            }
+            match locked.wait(First, WaitReason::ChanReceive.at(self), deadline, slot) {
+                Waited::Ended if slot.is_some() => return Ok(()),
+                Waited::Ended => return Err(Failure::Closed),
+                Waited::TimedOut(_) => return Err(Failure::TimedOut),
+                Waited::Again => locked = self.monitor.lock(),
+            }
         }
     }
 
     /// On a channel that never is ready: until the deadline.
     #[cold]
-    fn wait_for_ever(&self, deadline: Option<Instant>) -> Outcome {
+    #[inline(never)]
+    fn wait_for_ever(&self, deadline: Option<Instant>) -> Failure {
         // Nobody has the sleeper, so nobody ends it.
         while sleep_in(Section::enter(), WaitReason::ChanNever.at(self), deadline, |_| ()) == Slept::Again {}
-        Outcome::TimedOut
+        Failure::TimedOut
     }
 
     /// Closes it; true if it was open.
@@ -362,8 +361,13 @@ impl<T> Chan<T> {
         if self.is_never {
             return false;
         }
-        let was_closed = std::mem::replace(&mut self.monitor.lock().is_closed, true);
-        if !was_closed {
+        let mut locked = self.monitor.lock();
+        let was_closed = std::mem::replace(&mut locked.is_closed, true);
+        let (_, receivers, senders) = locked.split();
+        let is_awaited = !receivers.is_empty() || !senders.is_empty();
+        drop(locked);
+        // (Nobody joins the lists any more.)
+        if !was_closed && is_awaited {
             self.monitor.end_all(First);
             self.monitor.end_all(Second);
         }

@@ -6,7 +6,7 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::core::{Chan, Outcome, Received};
+use super::core::{Chan, Failure, Patience};
 use super::error::{RecvError, RecvTimeoutError, TryRecvError};
 use super::iter::{IntoIter, Iter, TryIter};
 
@@ -80,10 +80,7 @@ impl<T> Receiver<T> {
     /// ```
     #[inline]
     pub fn recv(&self) -> Result<T, RecvError> {
-        let mut slot = None;
-        self.chan.recv(&mut slot, None);
-        // Empty: the channel is closed.
-        slot.unwrap_or(Err(RecvError))
+        self.chan.recv(Patience::Until(None)).map_err(|_| RecvError)
     }
 
     /// Receives a value, if that needs no waiting.
@@ -111,12 +108,10 @@ impl<T> Receiver<T> {
     /// ```
     #[inline]
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
-        let mut slot = None;
-        match self.chan.try_recv(&mut slot) {
-            Outcome::Done => Ok(received(slot)),
-            Outcome::Closed => Err(TryRecvError::Disconnected),
-            Outcome::TimedOut => Err(TryRecvError::Empty),
-        }
+        self.chan.recv(Patience::None).map_err(|failure| match failure {
+            Failure::Closed => TryRecvError::Disconnected,
+            Failure::TimedOut => TryRecvError::Empty,
+        })
     }
 
     /// As [`recv`](Self::recv), but gives up when `timeout` has passed.
@@ -171,12 +166,10 @@ impl<T> Receiver<T> {
     }
 
     fn recv_before(&self, deadline: Option<Instant>) -> Result<T, RecvTimeoutError> {
-        let mut slot = None;
-        match self.chan.recv(&mut slot, deadline) {
-            Outcome::Done => Ok(received(slot)),
-            Outcome::Closed => Err(RecvTimeoutError::Disconnected),
-            Outcome::TimedOut => Err(RecvTimeoutError::Timeout),
-        }
+        self.chan.recv(Patience::Until(deadline)).map_err(|failure| match failure {
+            Failure::Closed => RecvTimeoutError::Disconnected,
+            Failure::TimedOut => RecvTimeoutError::Timeout,
+        })
     }
 
     /// Receives until the channel is closed and empty; `for value in &receiver` does the same.
@@ -215,11 +208,6 @@ impl<T> Receiver<T> {
     pub fn try_iter(&self) -> TryIter<'_, T> {
         TryIter { receiver: self }
     }
-}
-
-#[inline(always)]
-fn received<T>(slot: Option<Received<T>>) -> T {
-    slot.and_then(Result::ok).expect("what was received is there")
 }
 
 /// What both ends can do.

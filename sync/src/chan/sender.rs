@@ -6,7 +6,7 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::core::{Chan, Outcome};
+use super::core::{Chan, Failure, Patience};
 use super::error::{SendError, SendTimeoutError, TrySendError};
 
 /// The sending end of a channel ([`bounded`](super::bounded), [`unbounded`](super::unbounded),
@@ -93,11 +93,7 @@ impl<T> Sender<T> {
     /// ```
     #[inline]
     pub fn send(&self, value: T) -> Result<(), SendError<T>> {
-        let mut slot = Some(value);
-        match self.chan.send(&mut slot, None) {
-            Outcome::Done => Ok(()),
-            Outcome::Closed | Outcome::TimedOut => Err(SendError(unsent(slot))),
-        }
+        self.chan.send(value, Patience::Until(None)).map_err(|(_, value)| SendError(value))
     }
 
     /// Sends a value, if it can be done without waiting.
@@ -125,12 +121,10 @@ impl<T> Sender<T> {
     /// ```
     #[inline]
     pub fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
-        let mut slot = Some(value);
-        match self.chan.try_send(&mut slot) {
-            Outcome::Done => Ok(()),
-            Outcome::Closed => Err(TrySendError::Disconnected(unsent(slot))),
-            Outcome::TimedOut => Err(TrySendError::Full(unsent(slot))),
-        }
+        self.chan.send(value, Patience::None).map_err(|(failure, value)| match failure {
+            Failure::Closed => TrySendError::Disconnected(value),
+            Failure::TimedOut => TrySendError::Full(value),
+        })
     }
 
     /// As [`send`](Self::send), but gives up when `timeout` has passed.
@@ -184,18 +178,11 @@ impl<T> Sender<T> {
     }
 
     fn send_before(&self, value: T, deadline: Option<Instant>) -> Result<(), SendTimeoutError<T>> {
-        let mut slot = Some(value);
-        match self.chan.send(&mut slot, deadline) {
-            Outcome::Done => Ok(()),
-            Outcome::Closed => Err(SendTimeoutError::Disconnected(unsent(slot))),
-            Outcome::TimedOut => Err(SendTimeoutError::Timeout(unsent(slot))),
-        }
+        self.chan.send(value, Patience::Until(deadline)).map_err(|(failure, value)| match failure {
+            Failure::Closed => SendTimeoutError::Disconnected(value),
+            Failure::TimedOut => SendTimeoutError::Timeout(value),
+        })
     }
-}
-
-#[inline(always)]
-fn unsent<T>(slot: Option<T>) -> T {
-    slot.expect("what was not sent is still there")
 }
 
 super::receiver::common_methods!(Sender);

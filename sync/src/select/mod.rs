@@ -103,6 +103,7 @@ enum Patience {
 
 impl<'a> Select<'a> {
     /// A select without cases. Of those that are ready, each is equally likely to be done.
+    #[inline]
     #[must_use]
     pub fn new() -> Self {
         Select { cases: Cases::Few([Case::nowhere(); INLINE], 0), added: 0, is_biased: false }
@@ -202,7 +203,8 @@ impl<'a> Select<'a> {
     /// # Blocking
     ///
     /// Blocks the goroutine; on a thread that is none, the thread.
-    pub fn select(self) -> usize {
+    #[inline]
+    pub fn select(mut self) -> usize {
         let done = self.cases.run(self.is_biased, Patience::Until(None));
         done.expect("without a deadline it ends by a case only")
     }
@@ -229,7 +231,8 @@ impl<'a> Select<'a> {
     /// assert!(select.try_select().is_err());
     /// # drop(tx);
     /// ```
-    pub fn try_select(self) -> Result<usize, TrySelectError> {
+    #[inline]
+    pub fn try_select(mut self) -> Result<usize, TrySelectError> {
         self.cases.run(self.is_biased, Patience::None).ok_or(TrySelectError)
     }
 
@@ -259,20 +262,29 @@ impl<'a> Select<'a> {
         self.select_before(Some(deadline))
     }
 
-    fn select_before(self, deadline: Option<Instant>) -> Result<usize, SelectTimeoutError> {
+    fn select_before(mut self, deadline: Option<Instant>) -> Result<usize, SelectTimeoutError> {
         self.cases.run(self.is_biased, Patience::Until(deadline)).ok_or(SelectTimeoutError)
     }
 }
 
 impl<'a> Cases<'a> {
+    #[inline]
     fn push(&mut self, case: Case<'a>) {
         match self {
             Cases::Few(cases, len) if *len < INLINE => {
                 cases[*len] = case;
                 *len += 1;
             }
-            Cases::Few(cases, _) => {
-                let mut many = cases.to_vec();
+            _ => self.push_beyond(case),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn push_beyond(&mut self, case: Case<'a>) {
+        match self {
+            Cases::Few(cases, len) => {
+                let mut many = cases[..*len].to_vec();
                 many.push(case);
                 *self = Cases::Many(many);
             }
@@ -281,16 +293,21 @@ impl<'a> Cases<'a> {
     }
 
     /// Does one of them. Returns its number; `None`: none was ready in time.
-    fn run(self, is_biased: bool, patience: Patience) -> Option<usize> {
+    #[inline]
+    fn run(&mut self, is_biased: bool, patience: Patience) -> Option<usize> {
         match self {
-            Cases::Few(mut cases, len) => run(&mut cases[..len], None, is_biased, patience),
-            Cases::Many(mut cases) => {
-                // (Here, for beneath the locks nothing is allocated.)
-                let nodes: Vec<Node> = cases.iter().map(|_| Node::new()).collect();
-                run(&mut cases, Some(&nodes), is_biased, patience)
-            }
+            Cases::Few(cases, len) => run(&mut cases[..*len], None, is_biased, patience),
+            Cases::Many(cases) => run_many(cases, is_biased, patience),
         }
     }
+}
+
+#[cold]
+#[inline(never)]
+fn run_many(cases: &mut [Case<'_>], is_biased: bool, patience: Patience) -> Option<usize> {
+    // (Here, for beneath the locks nothing is allocated.)
+    let nodes: Vec<Node> = cases.iter().map(|_| Node::new()).collect();
+    run(cases, Some(&nodes), is_biased, patience)
 }
 
 /// The algorithm at the head of the file. `nodes`: one for each case, if there are more than `INLINE`.
