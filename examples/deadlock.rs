@@ -7,6 +7,9 @@
 //!
 //! usage: `cargo run --example deadlock`
 
+#[path = "common/arguments.rs"]
+mod arguments;
+
 use std::io;
 use std::sync::OnceLock;
 
@@ -24,6 +27,7 @@ fn after_you(other: usize) {
 
 #[gort::main]
 fn main() -> io::Result<()> {
+    let [] = arguments::numbers("deadlock", 0..=0);
     println!("two goroutines, each of which waits for the other to begin");
     let husband = Builder::new().name("husband").spawn(|| after_you(1))?;
     let wife = Builder::new().name("wife").spawn(|| after_you(0))?;

@@ -13,6 +13,9 @@
 //!
 //! usage: `cargo run --release --example overflow`
 
+#[path = "common/arguments.rs"]
+mod arguments;
+
 use std::hint::black_box;
 use std::io;
 
@@ -43,6 +46,7 @@ fn parse_growing(input: &mut &[u8]) -> Option<usize> {
 }
 
 fn main() -> io::Result<()> {
+    let [] = arguments::numbers("overflow", 0..=0);
     let brackets: &'static [u8] = Vec::leak(["[".repeat(DEPTH), "]".repeat(DEPTH)].concat().into_bytes());
     gort::run(|| {
         let large = gort::Builder::new().name("large").stack_size(256 << 20);

@@ -1,17 +1,12 @@
-//! The attributes as a program meets them, and which of gort's types may cross threads.
+//! The attributes as a program meets them.
 //!
 //! The first `gort::run` of the process becomes its process-wide runtime, which has been stopped when that
 //! `run` returns: no thread of these tests spawns anything outside of a runtime.
 #![cfg(test)]
 
-use std::cell::Cell;
 use std::error::Error;
-use std::marker::PhantomData;
 use std::num::ParseIntError;
-use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-
-use gort::{AccessError, Goroutine, JoinHandle, LocalKey, Scope, ScopedJoinHandle};
 
 /// A foreign thread has no number.
 fn assert_in_a_goroutine() {
@@ -158,93 +153,4 @@ fn a_panic_of_main_s_body_is_main_s() {
 #[gort::test]
 fn main_may_be_called_in_a_goroutine() {
     assert_eq!(programs::value::main(), [0, 1, 4, 9, 16]);
-}
-
-/// Is a type of a trait? A constant: of the type itself if it is, else of [`Otherwise`].
-struct Ask<T: ?Sized>(PhantomData<T>);
-
-trait Otherwise {
-    const SEND: bool = false;
-    const SYNC: bool = false;
-}
-
-impl<T: ?Sized> Otherwise for Ask<T> {}
-
-impl<T: ?Sized + Send> Ask<T> {
-    const SEND: bool = true;
-}
-
-impl<T: ?Sized + Sync> Ask<T> {
-    const SYNC: bool = true;
-}
-
-/// Checked by the compiler: a wrong line is an error at that line.
-macro_rules! table {
-    ($($type:ty: $send:literal, $sync:literal;)+) => {
-        $(const _: () = {
-            assert!(<Ask<$type>>::SEND == $send, concat!("Send: ", stringify!($type)));
-            assert!(<Ask<$type>>::SYNC == $sync, concat!("Sync: ", stringify!($type)));
-        };)+
-    };
-}
-
-/// `Send`, not `Sync`.
-type OneThread = Cell<u8>;
-/// `Sync`, not `Send`.
-type Stays = std::sync::MutexGuard<'static, u8>;
-/// Neither.
-type Neither = Rc<u8>;
-
-table! {
-    // That the table can tell.
-    u8: true, true;
-    OneThread: true, false;
-    Stays: false, true;
-    Neither: false, false;
-
-    // A handle goes where its result may go; to share it gives out nothing of the result.
-    JoinHandle<u8>: true, true;
-    JoinHandle<OneThread>: true, true;
-    JoinHandle<Stays>: false, false;
-    JoinHandle<Neither>: false, false;
-    ScopedJoinHandle<'static, u8>: true, true;
-    ScopedJoinHandle<'static, OneThread>: true, true;
-    ScopedJoinHandle<'static, Stays>: false, false;
-    ScopedJoinHandle<'static, Neither>: false, false;
-
-    Goroutine: true, true;
-    gort::Builder: true, true;
-    gort::ThreadLocals: true, true;
-    gort::runtime::Runtime: true, true;
-    gort::runtime::Builder: true, true;
-    gort::runtime::Info: true, true;
-    gort::runtime::SpawnOrder: true, true;
-
-    // A key is a name; the values stay with their goroutines.
-    LocalKey<u8>: true, true;
-    LocalKey<OneThread>: true, true;
-    LocalKey<Neither>: true, true;
-    AccessError: true, true;
-
-    // Its goroutines spawn in it.
-    Scope<'static, 'static>: true, true;
-}
-
-/// Also where the lifetimes are not `'static`.
-#[expect(dead_code, reason = "it is enough that it compiles")]
-fn scopes_are_shared<'scope, 'env>(scope: &'scope Scope<'scope, 'env>, handle: ScopedJoinHandle<'scope, u8>) {
-    fn both<T: Send + Sync>(_: &T) {}
-    both(scope);
-    both(&handle);
-}
-
-const _: () = {
-    const fn error<T: Error + Send + Sync + 'static>() {}
-    error::<AccessError>();
-};
-
-#[test]
-fn access_errors_can_be_boxed() {
-    let error: Box<dyn Error + Send + Sync> = AccessError.into();
-    assert_eq!(error.to_string(), "the goroutine-local value has been dropped");
 }

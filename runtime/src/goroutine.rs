@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "on a foreign thread, park is the thread's park")]
 
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
@@ -72,6 +73,10 @@ fn unpark(g: GRef, birth: u64) {
     }
     stop_point();
 }
+
+// A handle only names; as `std::thread::Thread`.
+impl UnwindSafe for Goroutine {}
+impl RefUnwindSafe for Goroutine {}
 
 impl fmt::Debug for Goroutine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

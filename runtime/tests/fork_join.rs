@@ -348,6 +348,8 @@ fn foreign_threads_join_too() {
         },
     );
     assert!(ended.load(Ordering::SeqCst));
+    assert_eq!(join_then(|| fib(10), || text.len(), |fib, len| (fib, len)), (55, 4));
+    assert_eq!(payload(|| join_then(|| 1, || 2, |_, _| panic!("third"))), "third");
 }
 
 #[test]
@@ -438,6 +440,36 @@ fn a_destructor_that_forks_while_the_goroutine_panics() {
         });
         assert_eq!(text, "first");
         assert_eq!(count.load(Ordering::SeqCst), 2);
+    });
+}
+
+/// A goroutine that waits while it panics keeps its thread: its records go to others all the same.
+#[test]
+fn a_destructor_of_a_panicking_branch_may_wait_for_the_second_branch() {
+    struct Waits<'a>(&'a AtomicBool);
+    impl Drop for Waits<'_> {
+        fn drop(&mut self) {
+            until(|| self.0.load(Ordering::SeqCst));
+        }
+    }
+    at_1_2_4(|_| {
+        let (inner, outer) = (AtomicBool::new(false), AtomicBool::new(false));
+        let text = payload(|| {
+            join(
+                || {
+                    join(
+                        || {
+                            let _waits = (Waits(&outer), Waits(&inner));
+                            panic!("first");
+                        },
+                        || inner.store(true, Ordering::SeqCst),
+                    )
+                },
+                || outer.store(true, Ordering::SeqCst),
+            )
+        });
+        assert_eq!(text, "first");
+        assert_eq!(fib(12), 144, "the goroutine forks on");
     });
 }
 

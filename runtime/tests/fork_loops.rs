@@ -94,6 +94,41 @@ fn slices_are_sorted() {
 }
 
 #[test]
+fn a_comparison_that_panics_loses_and_doubles_no_item() {
+    at_1_2_4(|setting| {
+        let mut rng = setting.rng(2);
+        for when in [1, 100, 20_000, 200_000] {
+            let mut items: Vec<String> = (0..20_000).map(|_| rng.below(1_000).to_string()).collect();
+            let mut expected = items.clone();
+            let comparisons = AtomicUsize::new(0);
+            let sorting = catch_unwind(AssertUnwindSafe(|| {
+                par_sort_unstable_by(&mut items, |a, b| {
+                    assert_ne!(comparisons.fetch_add(1, Ordering::Relaxed), when, "a comparison");
+                    a.cmp(b)
+                });
+            }));
+            assert_eq!(sorting.is_err(), comparisons.into_inner() > when);
+            items.sort_unstable();
+            expected.sort_unstable();
+            assert_eq!(items, expected);
+        }
+    });
+}
+
+#[test]
+fn foreign_threads_have_loops_too() {
+    let numbers: Vec<u64> = (0..10_000).collect();
+    let sum = AtomicUsize::new(0);
+    par_for(0..100_usize, |n| _ = sum.fetch_add(n, Ordering::Relaxed));
+    assert_eq!(sum.into_inner(), 4_950);
+    let mut doubled = par_map(&numbers[..], |n| 2 * n);
+    assert_eq!(par_reduce(&doubled[..], || 0, |n| *n, |a, b| a + b), 9_999 * 10_000);
+    par_sort_unstable_by(&mut doubled, |a, b| b.cmp(a));
+    assert!(doubled.iter().rev().is_sorted() && doubled.len() == 10_000);
+    assert_eq!(join!(|| numbers.len(), || 2, || 3), (10_000, 2, 3));
+}
+
+#[test]
 fn more_than_two_branches_join() {
     at_1_2_4(|_| {
         assert_eq!(join!(|| 1), (1,));

@@ -7,8 +7,9 @@
 mod fixture;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
 
-use fixture::{Mode, Setting, at_1_2_4, everywhere};
+use fixture::{MODES, Mode, Setting, at_1_2_4, everywhere};
 use gort_runtime::{join, scope, yield_now};
 use gort_sync::{Barrier, Mutex, chan};
 
@@ -126,4 +127,31 @@ fn a_branch_waits_for_a_lock_of_the_other() {
             assert_eq!(shared.into_inner(), [1, 2, 3]);
         }
     });
+}
+
+/// With what blocks the thread, too, as long as there is a processor for each branch. The second branch has not
+/// started when the first one blocks, so it may run elsewhere in every mode.
+#[test]
+fn branches_meet_at_a_barrier_of_stds_and_talk_over_its_channels() {
+    for procs in [2, 4] {
+        for mode in MODES {
+            Setting::new(procs, mode).check(|| {
+                for _ in 0..20 {
+                    let barrier = std::sync::Barrier::new(2);
+                    let (a, b) = join(|| barrier.wait().is_leader(), || barrier.wait().is_leader());
+                    assert_ne!(a, b);
+                    let (request, requests) = mpsc::sync_channel::<u32>(0);
+                    let (answer, answers) = mpsc::channel();
+                    let (got, ()) = join(
+                        move || {
+                            request.send(20).unwrap();
+                            answers.recv().unwrap()
+                        },
+                        move || answer.send(requests.recv().unwrap() + 1).unwrap(),
+                    );
+                    assert_eq!(got, 21);
+                }
+            });
+        }
+    }
 }

@@ -12,7 +12,7 @@ use std::thread;
 
 use fixture::{at_1_2_4, everywhere, panic_message, until};
 use gort_runtime::{scope, spawn, yield_now};
-use gort_sync::{LazyLock, Once, OnceLock};
+use gort_sync::{LazyLock, Mutex, Once, OnceLock};
 
 fn panics(f: impl FnOnce()) -> bool {
     catch_unwind(AssertUnwindSafe(f)).is_err()
@@ -196,6 +196,35 @@ fn a_lazy_lock_is_made_once_when_somebody_looks() {
         });
         assert_eq!(runs.load(Ordering::SeqCst), 1);
         assert_eq!(format!("{lazy:?}"), "LazyLock([1, 2])");
+    });
+}
+
+#[test]
+fn lazy_locks_are_made_after_those_that_they_need() {
+    everywhere(|_| {
+        let order = Mutex::new(Vec::new());
+        let made = |name: &'static str| {
+            yield_now();
+            order.lock().push(name);
+            name
+        };
+        let logging = LazyLock::new(|| made("logging"));
+        let config = LazyLock::new(|| made(if logging.is_empty() { "unlogged config" } else { "config" }));
+        let server = LazyLock::new(|| {
+            assert_eq!(*config, "config");
+            made("server")
+        });
+        scope(|s| {
+            for n in 0..9 {
+                let (logging, config, server) = (&logging, &config, &server);
+                s.spawn(move || match n % 3 {
+                    0 => assert_eq!(**server, "server"),
+                    1 => assert_eq!(**config, "config"),
+                    _ => assert_eq!(**logging, "logging"),
+                });
+            }
+        });
+        assert_eq!(order.into_inner(), ["logging", "config", "server"]);
     });
 }
 

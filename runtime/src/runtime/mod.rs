@@ -20,7 +20,7 @@ mod leaks;
 mod reports;
 
 use std::io;
-use std::panic::{self, AssertUnwindSafe, Location};
+use std::panic::{self, AssertUnwindSafe, Location, RefUnwindSafe, UnwindSafe};
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -247,6 +247,10 @@ impl Runtime {
         self.sched.wait_stopped(clock::deadline_after(timeout))
     }
 }
+
+// A panic of a goroutine leaves the scheduler in order.
+impl UnwindSafe for Runtime {}
+impl RefUnwindSafe for Runtime {}
 
 impl Drop for Runtime {
     fn drop(&mut self) {
