@@ -276,7 +276,8 @@ impl Sleeper {
 }
 
 impl Ended {
-    /// As its drop, for who is in a section: the locks that the sleeper needs next are free.
+    /// Lets the sleeper go on: as the drop does, for who is in a section already, and has freed the locks that the
+    /// sleeper needs next.
     #[inline(always)]
     pub fn let_go(self, section: &Section) {
         let after = ManuallyDrop::new(self);

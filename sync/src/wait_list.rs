@@ -20,7 +20,8 @@
 //!
 //! *To wake*: lock, change the state, take the first node off the list, exchange values through its slot,
 //! try to end its sleep ([`Sleeper::end`]). If that comes too late, the values are put back and the next
-//! node's turn comes. When the lock is free again, drop the [`Ended`]: that queues the goroutine.
+//! node's turn comes. When the lock is free again, drop the [`Ended`]: that queues the goroutine
+//! ([`Locked::free_and_let_go`] does both, in one section).
 //!
 //! # Invariants
 //!

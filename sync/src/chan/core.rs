@@ -17,9 +17,15 @@
 //! 4. A value is moved under the lock, but not dropped there, and no memory is allocated or freed.
 //! 5. Of a channel that never is ready, nobody is ever in a list.
 //!
+//! # The usual case
+//!
+//! A bounded buffer with room (or with a value in it), and nobody who waits on the other side: `send` and `recv`
+//! do it inlined in their callers. All else is in `send_slowly` and `recv_slowly`, which begin with the lock
+//! held.
+//!
 //! # Closing
 //!
-//! `close` sets the flag and then ends all who wait, some at a time: receivers find an empty slot, senders
+//! `close` sets the flag and then ends all who wait, if anybody does, some at a time: receivers find an empty slot, senders
 //! find theirs still full. As nobody enters the lists any more, that ends. Who closes is the one who sets
 //! the flag; the last sender and the last receiver close by their drop. The last receiver also takes the
 //! buffer with it, and drops what is in it outside the lock: a `T` whose drop panics meets a channel
