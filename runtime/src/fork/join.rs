@@ -54,6 +54,7 @@ use crate::sys::clock::NEVER;
 /// Both branches may block, as any goroutine may: where `a` waits (parks, sleeps, yields), `b` is free for others
 /// to run, so `a` may wait for `b`, and `b` for `a`, at one processor, too. A join whose `b` runs elsewhere blocks
 /// its goroutine until `b` has ended; it never runs anything else meanwhile on top of it, so it may hold a lock.
+/// A join that need not wait is a plain call: it neither gives way nor stops with its runtime.
 ///
 /// By default a goroutine stays on its thread: a branch that blocks the *thread* (spins, or waits for a lock of
 /// std's) holds up the goroutines that have started there. A branch that spins until the other one has done
