@@ -355,3 +355,33 @@ fn workers() -> Vec<i64> {
         })
         .collect()
 }
+
+/// A signal that is on its way when the process becomes another program must not end that.
+#[test]
+fn a_program_may_exec_while_signals_fly() {
+    use std::os::unix::process::CommandExt;
+    for mode in [Mode::PerWorker, Mode::ParentFirst] {
+        for n in 0..10 {
+            let ended =
+                Child::new("a_program_may_exec_while_signals_fly", &format!("{mode:?}{n}")).run(|| {
+                    Setting::new(2, mode).build().run(|| {
+                        // Owners that keep work and make no call: what sysmon sends its signals for.
+                        let published_once = || children_of_a_spinner_run_elsewhere(mode, 1);
+                        published_once();
+                        let storm = thread::spawn(|| {
+                            let at_once = std::process::Command::new("true").exec();
+                            panic!("no such program: {at_once}");
+                        });
+                        loop {
+                            published_once();
+                            assert!(!storm.is_finished());
+                        }
+                    });
+                });
+            if let Some(ended) = ended {
+                assert_eq!(ended.output.status.code(), Some(0), "{:?} {}", ended.output.status, ended.stderr);
+                assert!(!ended.stdout.contains(": done"), "it has become another program");
+            }
+        }
+    }
+}

@@ -48,6 +48,10 @@ impl<T, F: FnOnce() -> T> LazyLock<T, F> {
     /// # Panics
     ///
     /// With the closure's panic, and ever after.
+    ///
+    /// # Blocking
+    ///
+    /// As the [type](Self) says.
     #[inline]
     #[track_caller]
     pub fn force(this: &Self) -> &T {

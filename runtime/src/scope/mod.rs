@@ -157,6 +157,10 @@ impl<T> ScopedJoinHandle<'_, T> {
     /// # Errors
     ///
     /// The payload, if the goroutine panicked. The scope then does not panic for it.
+    ///
+    /// # Blocking
+    ///
+    /// Blocks the goroutine; on a thread that is none, the thread.
     #[track_caller]
     pub fn join(mut self) -> Result<T> {
         self.raw.take().expect("only join and drop take it").join()
