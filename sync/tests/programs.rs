@@ -5,9 +5,11 @@
 mod fixture;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use fixture::at_1_2_4;
-use gort_runtime::spawn;
+use fixture::{at, at_1_2_4, until};
+use gort_runtime::{spawn, yield_now};
 use gort_sync::chan::{self, Receiver, Sender};
 use gort_sync::select;
 
@@ -71,6 +73,45 @@ fn merged_streams_of_multiples_leave_the_primes_out() {
         let composites = [3, 5, 7].map(multiples).into_iter().fold(multiples(2), merge);
         let composites: Vec<_> = composites.iter().collect();
         assert!((2..=100).filter(|n| !composites.contains(n)).eq(PRIMES));
+    });
+}
+
+/// Two pairs on one processor: one hands its turn over after much work, the other after little. Whoever is
+/// woken inherits what is left of his waker's slice: were it a new one, the pair with little work would never
+/// give way. Counted are the steps of each pair.
+#[test]
+fn a_pair_that_hands_its_turn_over_often_gets_no_more_than_another() {
+    const SLICES: u32 = 12;
+    at(&[1], |_| {
+        let stop = Arc::new(AtomicBool::new(false));
+        let pair = |steps: u64| {
+            let (tx, rx) = chan::bounded::<()>(0);
+            let counted = Arc::new(AtomicU64::new(0));
+            for _ in 0..2 {
+                let (tx, rx, counted, stop) =
+                    (tx.clone(), rx.clone(), Arc::clone(&counted), Arc::clone(&stop));
+                spawn(move || {
+                    while let Ok(()) = rx.recv() {
+                        for _ in 0..steps {
+                            counted.fetch_add(1, Ordering::Relaxed);
+                        }
+                        if stop.load(Ordering::Relaxed) || tx.send(()).is_err() {
+                            tx.close();
+                        }
+                    }
+                });
+            }
+            (tx, counted)
+        };
+        let (hogs, lights) = (pair(1_000_000), pair(1_000));
+        hogs.0.send(()).unwrap();
+        lights.0.send(()).unwrap();
+        // Each of our turns comes after one of each pair at least.
+        (0..SLICES).for_each(|_| yield_now());
+        stop.store(true, Ordering::Relaxed);
+        until(|| hogs.0.is_closed() && lights.0.is_closed());
+        let (hog, light) = (hogs.1.load(Ordering::Relaxed), lights.1.load(Ordering::Relaxed));
+        assert!(hog / 20 <= light && light / 20 <= hog, "{hog} and {light} steps");
     });
 }
 

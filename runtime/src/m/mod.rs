@@ -230,6 +230,11 @@ mod record {
             }
         }
 
+        /// Is any bound goroutine in its next slot? Own thread only.
+        pub(crate) fn has_next(&self) -> bool {
+            self.next.get().is_some()
+        }
+
         /// Takes the bound goroutine that was readied last. Own thread, np section.
         #[inline(always)]
         pub(crate) fn take_next(&self) -> Option<GRef> {

@@ -5,7 +5,8 @@
 //! 1. What anybody asked of the P (`attention`).
 //! 2. Every 61st turn: the timers, the inbox from other threads, and whoever's turn it is among: the
 //!    injector, what this P and the others have published and nobody has taken, its oldest continuation,
-//!    the FIFO, the M's inbox. So nothing starves behind goroutines that keep readying one another.
+//!    the FIFO, the M's inbox. So nothing starves behind goroutines that keep readying one another. (While
+//!    somebody is in a next slot, and so has a slice to inherit, the last three wait for the slice's end.)
 //!    A chain of spawns, each child run at once, gives way at such a turn if anybody else waits: the child
 //!    that was to run joins the FIFO, its parent is next (`parent_is_next`), so that the chain collapses as
 //!    fast as it grows. While nobody waits, children and parents run in the order of plain calls.
@@ -231,16 +232,20 @@ impl Sched {
         if p.local.newcomers_until.get() != 0 {
             return None;
         }
+        // Who was just readied has what is left of a slice; where it ends is sysmon's bit's affair. Else a pair
+        // that readies one another often would lose its turn sooner than one that does so seldom.
+        let inherits = p.has_next() || m.has_next();
         // Each of them is first in turn, so that none hides the others.
         let first = p.counters.ticks.load(Ordering::Relaxed) / LOOK_AROUND;
         (first..first + 7).find_map(|place| match place % 7 {
             0 => self.injector.pop(),
             1 => p.shared_fifo.pop(),
             2 => p.shared_conts.pop(),
-            3 => p.local.conts.pop_oldest(),
-            4 => p.pop_fifo(),
+            3 if !inherits => p.local.conts.pop_oldest(),
+            4 if !inherits => p.pop_fifo(),
             5 => self.steal(p),
-            _ => m.pop_local().map(item_of),
+            6 if !inherits => m.pop_local().map(item_of),
+            _ => None,
         })
     }
 }
