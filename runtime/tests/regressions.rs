@@ -522,3 +522,26 @@ fn what_was_queued_while_all_were_busy_is_spread_later() {
         });
     }
 }
+
+/// More are spawned at once than the P's ring holds: the rest go to the injector, of which a loop of yields let
+/// one go at each 427th turn.
+#[test]
+fn what_overflows_into_the_injector_runs_beside_a_loop_of_yields() {
+    const CHILDREN: usize = 3_000;
+    Setting::new(1, Mode::PerWorker).check(|| {
+        let ran = Arc::new(AtomicUsize::new(0));
+        let children: Vec<_> = (0..CHILDREN)
+            .map(|_| {
+                let ran = Arc::clone(&ran);
+                spawn(move || _ = ran.fetch_add(1, Ordering::Relaxed))
+            })
+            .collect();
+        let mut turns = 0;
+        while ran.load(Ordering::Relaxed) < CHILDREN {
+            yield_now();
+            turns += 1;
+        }
+        assert!(turns < 40 * CHILDREN, "{turns} turns");
+        children.into_iter().for_each(|child| child.join().unwrap());
+    });
+}

@@ -5,8 +5,9 @@
 //! 1. What anybody asked of the P (`attention`).
 //! 2. Every 61st turn: the timers, the inbox from other threads, and whoever's turn it is among: the
 //!    injector, what this P and the others have published and nobody has taken, its oldest continuation,
-//!    the FIFO, the M's inbox. So nothing starves behind goroutines that keep readying one another. (While
-//!    somebody is in a next slot, and so has a slice to inherit, the last three wait for the slice's end.)
+//!    the FIFO, the M's inbox. So nothing starves behind goroutines that keep readying one another. (Of the
+//!    injector a share is taken; the others of it wait in the FIFO. While somebody is in a next slot, and so
+//!    has a slice to inherit, the last three wait for the slice's end.)
 //!    A chain of spawns, each child run at once, gives way at such a turn if anybody else waits: the child
 //!    that was to run joins the FIFO, its parent is next (`parent_is_next`), so that the chain collapses as
 //!    fast as it grows. While nobody waits, children and parents run in the order of plain calls.
@@ -238,7 +239,7 @@ impl Sched {
         // Each of them is first in turn, so that none hides the others.
         let first = p.counters.ticks.load(Ordering::Relaxed) / LOOK_AROUND;
         (first..first + 7).find_map(|place| match place % 7 {
-            0 => self.injector.pop(),
+            0 => self.take_injected(p),
             1 => p.shared_fifo.pop(),
             2 => p.shared_conts.pop(),
             3 if !inherits => p.local.conts.pop_oldest(),

@@ -87,7 +87,7 @@ impl Sched {
     }
 
     /// A fair share of the injector: one to run, the others to the FIFO.
-    fn take_injected(&'static self, p: &'static P) -> Option<Item> {
+    pub(super) fn take_injected(&'static self, p: &'static P) -> Option<Item> {
         if self.injector.is_empty() {
             return None;
         }
