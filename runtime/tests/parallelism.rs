@@ -110,7 +110,7 @@ fn woken_goroutines_fill_all_processors() {
     });
 }
 
-/// R021: never more user goroutines at once than processors.
+/// Never more user goroutines at once than processors.
 #[test]
 fn never_more_run_than_there_are_processors() {
     at(&[1, 2, 4], |setting| {
@@ -195,7 +195,7 @@ fn a_spawn_wakes_an_idle_worker() {
     });
 }
 
-/// R020, R025: goroutines that wait hold no thread.
+/// Goroutines that wait hold no thread.
 #[test]
 fn waiting_goroutines_need_no_threads() {
     at(&[1, 2, 4], |setting| {

@@ -46,7 +46,7 @@ fn events_of(run: impl FnOnce(&Log)) -> Vec<String> {
     std::mem::take(&mut *events)
 }
 
-/// R045. A slice may end in between on a slow machine: a few tries.
+/// A slice may end in between on a slow machine: a few tries.
 #[test]
 fn child_first_on_one_processor_is_the_order_of_plain_calls() {
     let expected = events_of(|events| tree(events, "", 4, true));
@@ -123,7 +123,7 @@ fn nested_fib(n: u64) -> u64 {
     left.join().unwrap() + right
 }
 
-/// R046.
+/// Every level of fib is right and takes as many goroutines as it should.
 #[test]
 fn fib_is_right_at_every_processor_count_in_every_mode() {
     fixture::everywhere(|_| {
